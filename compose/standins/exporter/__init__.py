@@ -1,0 +1,1 @@
+"""The exporter: whether Redis and PostgreSQL are up and how long the queue is, true also while they hang."""

@@ -1,0 +1,1 @@
+"""Tests of the runtime's monitoring: time scale, backfill, clients, recorders."""
