@@ -1,0 +1,54 @@
+"""Fill the HTML templates: everything that is inserted is escaped, the style sheet goes into the page itself."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports import wording
+from reports.svg import PATTERNS
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def page(template: str, **values: object) -> str:
+    """Return a whole HTML page. A name that the template uses and nobody gave is an error, never a blank."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    env = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_readable,
+    )
+    env.globals.update(
+        style=Markup((TEMPLATES / "style.css").read_text("utf-8")),  # noqa: S704 (our own file)
+        patterns=PATTERNS,
+        glyphs=wording.GLYPHS,
+        dash=wording.NONE,
+    )
+    for function in (
+        wording.amount,
+        wording.fault_text,
+        wording.labels_text,
+        wording.millis,
+        wording.moment,
+        wording.number,
+        wording.percent,
+        wording.seconds,
+    ):
+        env.filters[function.__name__] = function
+    return env
+
+
+def _readable(value: object) -> object:
+    """Take out of every inserted text what HTML may not hold; markup was cleaned when it was made."""
+    return value if isinstance(value, Markup) or not isinstance(value, str) else wording.clean(value)

@@ -1,0 +1,164 @@
+"""Numbers, units and sentences as people read them, alike in every rendering."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from chaos.errors import ChaosError
+from chaos.model.faults import fault_from_json
+from chaos.model.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from chaos.model.run import RunResult
+    from chaos.model.verdict import Finding
+
+NONE = "–"
+GLYPHS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "ERROR": "!"}
+GUARDS = ("honesty", "witness")
+KINDS = ("slo", "degradation", "recovery", "alert", "invariant", "witness", "honesty")
+KIND_TITLES = {
+    "slo": "Service level objectives",
+    "degradation": "Degradation",
+    "recovery": "Recovery",
+    "alert": "Alerts",
+    "invariant": "Invariants",
+    "witness": "Witness: the fault was real",
+    "honesty": "Honesty: the measurement was sound",
+}
+_UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_MS_PER_S = 1_000.0
+_MINUTE_S = 60.0
+
+
+def clean(text: object) -> str:
+    """Return `text` with what neither XML nor HTML may hold (control characters, halves of pairs) as U+FFFD."""
+    return _UNREADABLE.sub("\ufffd", str(text))
+
+
+def short(text: str, limit: int) -> str:
+    """Return `text` in at most `limit` characters, an ellipsis at its end when it was longer."""
+    return text if len(text) <= limit else text[: max(1, limit - 1)].rstrip() + "…"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Write a number with `digits` significant digits and no exponent: 0.001234 -> 0.00123, 12345.6 -> 12,346."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if value == int(value) or abs(value) >= 10**digits:
+        return f"{round(value):,}"
+    places = min(6, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
+    text = f"{value:,.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def percent(fraction: float | None) -> str:
+    """Write a fraction of 0..1: 0.00123 -> "0.123 %"."""
+    return NONE if fraction is None else f"{number(fraction * 100)} %"
+
+
+def millis(value_ms: float | None) -> str:
+    """Write milliseconds; an infinite value means that no answer came."""
+    if value_ms is None or math.isnan(value_ms):
+        return NONE
+    if math.isinf(value_ms):
+        return "no answer"
+    return f"{number(value_ms)} ms" if value_ms < _MS_PER_S else f"{value_ms / _MS_PER_S:.2f} s"
+
+
+def seconds(value_s: float | None) -> str:
+    """Write a point in time or a length of it, in seconds with two digits, in minutes when it is long."""
+    if value_s is None or not math.isfinite(value_s):
+        return NONE
+    if abs(value_s) < 10 * _MINUTE_S:
+        return f"{value_s:.2f} s"
+    whole = round(abs(value_s))
+    return f"{'-' if value_s < 0 else ''}{whole // 60} min {whole % 60:02d} s"
+
+
+def amount(value: float | None, unit: str) -> str:
+    """Write a finding's number in its unit: fractions as percent, ratios as a factor."""
+    if value is None:
+        return NONE
+    if "fraction" in unit or unit == "share":
+        return percent(value)
+    if unit == "ratio":
+        return f"{number(value)} ×"
+    if unit == "s" or unit.startswith("s "):
+        return seconds(value)
+    return f"{number(value)} {unit}".strip()
+
+
+def moment(started_at: str) -> str:
+    """Write an ISO time as UTC to the second; what is no ISO time is returned as it is."""
+    try:
+        at = datetime.fromisoformat(started_at)
+    except ValueError:
+        return started_at
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def labels_text(labels: Mapping[str, Any]) -> str:
+    """Write labels the way PromQL does, "" without any."""
+    return "{" + ", ".join(f'{k}="{v}"' for k, v in sorted(labels.items())) + "}" if labels else ""
+
+
+def fault_text(fault: Mapping[str, Any]) -> str:
+    """Say what a fault does, also when this version does not know its kind."""
+    try:
+        return fault_from_json(dict(fault)).sentence
+    except (ChaosError, TypeError, AttributeError):
+        rest = ", ".join(f"{k}={v}" for k, v in fault.items() if k not in {"kind", "target"})
+        text = f"{fault.get('kind', 'fault')} {fault.get('target', '')}".strip()
+        return f"{text} ({rest})" if rest else text
+
+
+def by_kind(findings: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
+    """Group findings under the title of their kind; known kinds first, the worst findings first in each."""
+    worst = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS")
+    kinds = dict.fromkeys((*KINDS, *(f.kind for f in findings)))
+    groups = ((k, [f for f in findings if f.kind == k]) for k in kinds)
+    return [
+        (KIND_TITLES.get(kind, kind.capitalize()), sorted(of, key=lambda f: worst.index(f.verdict.value)))
+        for kind, of in groups
+        if of
+    ]
+
+
+def deciding(result: RunResult) -> list[Finding]:
+    """Return the findings that made the verdict what it is; for PASS those that prove the claim, not the guards."""
+    rank = {k: n for n, k in enumerate(KINDS)}
+    findings = sorted(result.findings, key=lambda f: rank.get(f.kind, len(KINDS)))
+    if result.verdict is Verdict.PASS:
+        return [f for f in findings if f.kind not in GUARDS]
+    if result.verdict is Verdict.INCONCLUSIVE:
+        guards = [f for f in findings if f.kind in GUARDS and f.verdict is not Verdict.PASS]
+        return guards or [f for f in findings if f.verdict is Verdict.INCONCLUSIVE]
+    return [f for f in findings if f.verdict is result.verdict]
+
+
+def tally(result: RunResult) -> str:
+    """Say in one sentence what the verdict rests on."""
+    total = len(result.findings)
+    those = len(deciding(result))
+    if result.verdict is Verdict.PASS:
+        return f"All {total} expectations held."
+    if result.verdict is Verdict.FAIL:
+        return f"{those} of {total} expectations broken."
+    if result.verdict is Verdict.INCONCLUSIVE:
+        if not total:
+            return "Nothing was judged, so nothing is proved."
+        return f"{those} of {total} findings could not be decided, so the run proves nothing."
+    return "The harness failed, so the system was not judged."
+
+
+def verdict_sentence(result: RunResult) -> str:
+    """Say the verdict with the number, the limit and the interval that decided it."""
+    if result.problem:
+        return result.problem
+    first = next(iter(deciding(result)), None)
+    return f"{first.name}, {first.phase}: {first.sentence}" if first else ""
