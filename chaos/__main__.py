@@ -1,0 +1,7 @@
+"""Be the command line: `python -m chaos`."""
+
+from __future__ import annotations
+
+from chaos.cli import entry
+
+entry()

@@ -1,0 +1,1 @@
+"""Pure functions that turn recorded evidence into findings."""

@@ -1,0 +1,125 @@
+"""SLOs judged on fractions of arrivals with a confidence interval, and latency against a baseline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chaos.checks.common import at_most, bad_mask, in_force, interval_text, latency_ms, percent, select
+from chaos.model.verdict import Finding, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from chaos.model.evidence import Evidence
+    from chaos.model.expectations import LatencyRatio, SloBreaks, SloHolds
+    from chaos.model.scenario import System
+    from chaos.model.slo import Slo
+
+MIN_FOR_QUANTILE = 200
+"""Below this many arrivals a p95 rests on fewer than ten of them."""
+
+
+def slo_holds(expectation: SloHolds, evidence: Evidence, system: System) -> Finding:
+    """Judge that the bad fraction is under the SLO's limit, upper confidence bound included."""
+    slo = system.slo(expectation.slo)
+    rows = select(evidence, evidence.plan.window(expectation.phase), expectation.routes)
+    bad = int(_bad(slo, rows).sum())
+    verdict, interval = at_most(bad, len(rows), slo.max_bad)
+    return Finding(
+        kind="slo",
+        name=f"{slo.name} holds{_on(expectation.routes)}",
+        phase=expectation.phase,
+        verdict=verdict,
+        measured=interval.estimate if len(rows) else None,
+        limit=slo.max_bad,
+        unit="bad fraction",
+        sentence=_sentence(slo, rows, bad) + f" ({interval_text(interval)}), limit {percent(slo.max_bad)}",
+    )
+
+
+def slo_breaks(expectation: SloBreaks, evidence: Evidence, system: System) -> Finding:
+    """Judge that the bad fraction is over the SLO's limit, lower confidence bound included."""
+    slo = system.slo(expectation.slo)
+    rows = select(evidence, in_force(evidence, expectation.phase), expectation.routes)
+    bad = int(_bad(slo, rows).sum())
+    verdict, interval = at_most(bad, len(rows), slo.max_bad)
+    turned = {Verdict.PASS: Verdict.FAIL, Verdict.FAIL: Verdict.PASS}.get(verdict, verdict)
+    return Finding(
+        kind="slo",
+        name=f"{slo.name} breaks as expected{_on(expectation.routes)}",
+        phase=expectation.phase,
+        verdict=turned,
+        measured=interval.estimate if len(rows) else None,
+        limit=slo.max_bad,
+        unit="bad fraction",
+        sentence=_sentence(slo, rows, bad)
+        + f" ({interval_text(interval)}), expected over {percent(slo.max_bad)}",
+    )
+
+
+def latency_ratio(expectation: LatencyRatio, evidence: Evidence, _system: System) -> Finding:
+    """Judge a latency quantile of the fault phase against the same quantile of the baseline in the same run."""
+    start, end = in_force(evidence, expectation.phase)
+    problem = ""
+    if expectation.after_breaker:
+        opened = [
+            e.t_s
+            for e in evidence.log_events
+            if e.event == "breaker_opened"
+            and e.fields.get("breaker") == expectation.after_breaker
+            and start <= e.t_s <= end
+        ]
+        if opened:
+            start = opened[0]
+        else:
+            problem = f"breaker {expectation.after_breaker} was never seen to open"
+    now = latency_ms(select(evidence, (start, end), expectation.routes))
+    base = latency_ms(select(evidence, evidence.plan.window(expectation.baseline), expectation.routes))
+    name = f"p{expectation.quantile * 100:.0f} against {expectation.baseline}"
+    if not problem and min(len(now), len(base)) < MIN_FOR_QUANTILE:
+        problem = f"{len(now)} and {len(base)} arrivals are too few for a p95; expected {MIN_FOR_QUANTILE} each"
+    if problem:
+        return Finding(
+            "slo", name, expectation.phase, Verdict.INCONCLUSIVE, None, expectation.max_ratio, "ratio", problem
+        )
+    now_ms = float(np.quantile(now, expectation.quantile, method="higher"))
+    base_ms = float(np.quantile(base, expectation.quantile, method="higher"))
+    if not np.isfinite(base_ms) or base_ms <= 0:
+        text = f"the baseline's own quantile is {base_ms} ms, so there is nothing to compare with"
+        return Finding(
+            "slo", name, expectation.phase, Verdict.INCONCLUSIVE, None, expectation.max_ratio, "ratio", text
+        )
+    ratio = now_ms / base_ms
+    measured = ratio if np.isfinite(ratio) else None
+    return Finding(
+        kind="slo",
+        name=name,
+        phase=expectation.phase,
+        verdict=Verdict.PASS if ratio <= expectation.max_ratio else Verdict.FAIL,
+        measured=measured,
+        limit=expectation.max_ratio,
+        unit="ratio",
+        sentence=f"p{expectation.quantile * 100:.0f} of {len(now)} arrivals {now_ms:.1f} ms against "
+        f"{base_ms:.1f} ms in {expectation.baseline}: {ratio:.2f} times, limit {expectation.max_ratio:g}",
+    )
+
+
+def _bad(slo: Slo, rows: pd.DataFrame) -> np.ndarray:
+    if slo.kind == "availability":
+        return bad_mask(rows)
+    return np.asarray(bad_mask(rows) | (latency_ms(rows) > slo.threshold_ms))
+
+
+def _sentence(slo: Slo, rows: pd.DataFrame, bad: int) -> str:
+    if not len(rows):
+        return f"{slo.name}: no arrivals, so nothing was proved"
+    what = "bad" if slo.kind == "availability" else f"not answered well within {slo.threshold_ms:g} ms"
+    p95 = float(np.quantile(latency_ms(rows), 0.95, method="higher"))
+    tail = f"; p95 {p95:.1f} ms" if np.isfinite(p95) else "; p95 beyond the client's limit"
+    return f"{bad} of {len(rows)} arrivals {what}{tail if slo.kind == 'latency' else ''}"
+
+
+def _on(routes: tuple[str, ...]) -> str:
+    return f" on {', '.join(routes)}" if routes else ""

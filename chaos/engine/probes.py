@@ -1,0 +1,142 @@
+"""Samplers: several times a second they read metrics, health and process states into samples."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from chaos.runtime.base import Stack
+
+EVERY_S = 0.25
+LIMIT_S = 0.5
+FAMILIES = (
+    "http_requests_total",
+    "http_requests_in_flight",
+    "app_breaker_state",
+    "app_dependency_up",
+    "app_fallback_total",
+    "cache_operations_total",
+    "storage_operations_total",
+    "db_pool_connections",
+    "views_total",
+)
+_LINE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value of one series at one time; `labels` is a JSON object with sorted keys."""
+
+    name: str
+    labels: str
+    t_s: float
+    value: float
+
+
+@dataclass(slots=True)
+class Probes:
+    """Reads `metrics_url`, `health_url` and the stack's process states until cancelled."""
+
+    stack: Stack
+    metrics_url: str
+    health_url: str
+    now_s: Callable[[], float]
+    samples: list[Sample] = field(default_factory=list)
+    errors: int = 0
+
+    async def run(self) -> None:
+        """Sample every EVERY_S seconds, each read with its own limit; a failed read is itself a sample."""
+        timeout = aiohttp.ClientTimeout(total=LIMIT_S)
+        async with aiohttp.ClientSession(timeout=timeout) as http:
+            await asyncio.gather(self._loop(self._metrics, http), self._loop(self._health, http), self._states())
+
+    async def read_metrics(self) -> list[Sample]:
+        """Read the metrics once more, outside the loop. Raises `aiohttp.ClientError` or `TimeoutError`."""
+        timeout = aiohttp.ClientTimeout(total=LIMIT_S * 4)
+        async with aiohttp.ClientSession(timeout=timeout) as http:
+            return await self._metrics(http)
+
+    async def _loop(
+        self, read: Callable[[aiohttp.ClientSession], object], http: aiohttp.ClientSession
+    ) -> None:
+        while True:
+            began = asyncio.get_running_loop().time()
+            try:
+                await read(http)  # type: ignore[misc]  # both readers are coroutines
+                answered = 1.0
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+                answered = 0.0
+                self.errors += 1
+            self._add("probe_answered", {"probe": read.__name__.strip("_")}, answered)
+            await asyncio.sleep(max(0.0, began + EVERY_S - asyncio.get_running_loop().time()))
+
+    async def _metrics(self, http: aiohttp.ClientSession) -> list[Sample]:
+        async with http.get(self.metrics_url) as response:
+            text = await response.text()
+        rows = list(parse_metrics(text, self.now_s()))
+        self.samples.extend(rows)
+        return rows
+
+    async def _health(self, http: aiohttp.ClientSession) -> None:
+        async with http.get(self.health_url) as response:
+            body = await response.json()
+        for name, part in body.get("components", {}).items():
+            self._add("health_component", {"component": name, "status": str(part.get("status"))}, 1.0)
+        self._add("health_status", {"status": str(body.get("status"))}, 1.0)
+
+    async def _states(self) -> None:
+        names = [c.name for c in self.stack.topology.components if not c.one_shot]
+        while True:
+            for name in names:
+                state = await self.stack.state(name)
+                self._add("component_running", {"component": name}, float(state.condition == "running"))
+            await asyncio.sleep(EVERY_S * 2)
+
+    def _add(self, name: str, labels: dict[str, str], value: float) -> None:
+        self.samples.append(Sample(name, json.dumps(labels, sort_keys=True), self.now_s(), value))
+
+
+def parse_metrics(text: str, t_s: float) -> Iterable[Sample]:
+    """Yield the samples of the families that checks and reports look at, from Prometheus' text format."""
+    for line in text.splitlines():
+        if not line.startswith(FAMILIES) or "_bucket{" in line:
+            continue
+        match = _LINE.match(line)
+        if match is None:
+            continue
+        labels = dict(_LABEL.findall(match["labels"] or ""))
+        yield Sample(match["name"], json.dumps(labels, sort_keys=True), t_s, float(match["value"]))
+
+
+def server_outcomes(first: list[Sample], last: list[Sample]) -> dict[str, float]:
+    """Return how many requests the server answered with each outcome between two reads of its metrics."""
+    before = {s.labels: s.value for s in first if s.name == "http_requests_total"}
+    out: dict[str, float] = {}
+    for sample in last:
+        if sample.name == "http_requests_total":
+            outcome = json.loads(sample.labels).get("outcome", "")
+            out[outcome] = out.get(outcome, 0.0) + sample.value - before.get(sample.labels, 0.0)
+    return out
+
+
+def write_samples(path: Path, samples: list[Sample]) -> None:
+    """Write samples as `samples.parquet`."""
+    import pandas as pd  # noqa: PLC0415 (0.5 s of import that a run pays while it waits anyway)
+
+    columns = {
+        "name": [s.name for s in samples],
+        "labels": [s.labels for s in samples],
+        "t_s": [s.t_s for s in samples],
+        "value": [s.value for s in samples],
+    }
+    pd.DataFrame(columns).to_parquet(path, index=False)

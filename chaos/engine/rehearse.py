@@ -1,0 +1,135 @@
+"""Walk a scenario before anything starts: do its names exist, does every fault heal, can every claim be decided?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chaos.engine.timeline import timeline
+from chaos.errors import UsageError, unknown
+from chaos.model import expectations as ex
+from chaos.model.slo import wilson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chaos.model.scenario import Scenario, System
+    from chaos.model.topology import Topology
+
+DETECT_FIXED_S = 1.5
+"""Real time that no time scale shortens: health check, scrape, evaluation, poll."""
+MIN_SHARE_CERTAIN = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """The walked timeline as lines for people, and what would end INCONCLUSIVE."""
+
+    lines: tuple[str, ...]
+    doubts: tuple[str, ...]
+
+
+def rehearse(scenario: Scenario, system: System, topology: Topology, time_scale: float) -> Rehearsal:
+    """Check a scenario against its system and topology. Raises `UsageError` on the first thing that cannot be."""
+    _names(scenario, system, topology)
+    for expectation in scenario.expectations:
+        if isinstance(expectation, ex.AlertFires):
+            _alert_fits(expectation, scenario, system, time_scale)
+    doubts = tuple(_doubts(scenario, system))
+    return Rehearsal(tuple(_picture(scenario, time_scale)), doubts)
+
+
+def _names(scenario: Scenario, system: System, topology: Topology) -> None:
+    where = f" in scenario {scenario.name!r}"
+    for name, _ in scenario.load.journeys:
+        if name not in system.journeys:
+            raise unknown("journey", name, system.journeys, where=where)
+    for phase in scenario.phases:
+        for fault in phase.faults:
+            if fault.target_kind == "dependency":
+                topology.dependency(fault.target)
+            else:
+                topology.component(fault.target)
+    for expectation in scenario.expectations:
+        for attribute, kind, known in (
+            ("breaker", "breaker", system.breakers),
+            ("after_breaker", "breaker", system.breakers),
+            ("feature", "feature", system.features),
+        ):
+            value = getattr(expectation, attribute, "")
+            if value and value not in known:
+                raise unknown(kind, value, known, where=where)
+        for route in getattr(expectation, "routes", ()):
+            if route not in system.routes:
+                raise unknown("route", route, system.routes, where=where)
+        if isinstance(expectation, ex.SloHolds | ex.SloBreaks):
+            system.slo(expectation.slo)
+        if isinstance(expectation, ex.OtherAlertsSilent):
+            for name in expectation.allowed:
+                system.alert(name)
+        if isinstance(expectation, ex.AlertFires):
+            alert = system.alert(expectation.alert)
+            for label, value in expectation.labels:
+                if label not in alert.labels:
+                    raise unknown("label", label, alert.labels, where=f" of alert {alert.name!r}{where}")
+                if label == "dependency":
+                    topology.dependency(value)
+
+
+def _alert_fits(
+    expectation: ex.AlertFires, scenario: Scenario, system: System, time_scale: float
+) -> None:
+    alert = system.alert(expectation.alert)
+    start, end = scenario.window(expectation.phase)
+    if not any(p.faults for p in scenario.phases if p.name == expectation.phase):
+        raise UsageError(
+            f"scenario {scenario.name!r}: {alert.name} is expected in phase {expectation.phase!r}, which has no "
+            "fault; name the phase of the fault"
+        )
+    for what, needed, has in (
+        ("fire", alert.detect_s / time_scale + DETECT_FIXED_S, end - start),
+        ("resolve", alert.resolve_s / time_scale + DETECT_FIXED_S, scenario.duration_s - end),
+    ):
+        if needed > has:
+            raise UsageError(
+                f"scenario {scenario.name!r}: {alert.name} needs {needed:.1f} s to {what} at time scale "
+                f"{time_scale:g} and has {has:.1f} s; lengthen the phase or raise --time-scale"
+            )
+
+
+def _doubts(scenario: Scenario, system: System) -> Iterator[str]:
+    rate = scenario.load.rate_rps
+    if rate == 0:
+        yield "the load is 0 arrivals a second: nothing can be proved"
+        return
+    for expectation in scenario.expectations:
+        if not isinstance(expectation, ex.SloHolds):
+            continue
+        slo = system.slo(expectation.slo)
+        start, end = scenario.window(expectation.phase)
+        share = sum(p.load_factor * p.duration_s for p in scenario.phases) / scenario.duration_s
+        expected = int((end - start) * rate * share)
+        best = wilson(0, expected).high
+        if best > slo.max_bad:
+            yield (
+                f"{slo.name} in {expectation.phase}: about {expected} arrivals can show at best "
+                f"{best * 100:.3g} % bad, limit {slo.max_bad * 100:.3g} %; raise the rate or lengthen the phase"
+            )
+
+
+def _picture(scenario: Scenario, time_scale: float) -> Iterator[str]:
+    width = 60
+    total = scenario.duration_s
+    yield f"{scenario.name}: {scenario.claim}"
+    yield f"{total:g} s of load at {scenario.load.rate_rps:g}/s {scenario.load.arrivals}, time scale {time_scale:g}"
+    for phase in scenario.phases:
+        start, end = scenario.window(phase.name)
+        left, right = int(start / total * width), max(int(start / total * width) + 1, int(end / total * width))
+        mark = "█" if phase.faults else "─"
+        bar = " " * left + mark * (right - left) + " " * (width - right)
+        faults = ", ".join(f.sentence for f in phase.faults)
+        yield f"  {phase.name:<10} |{bar}| {start:5.1f} to {end:5.1f} s  {faults}".rstrip()
+    for step in timeline(scenario):
+        if step.action in {"inject", "heal"}:
+            what = step.fault.sentence if step.fault else f"all faults of {step.phase}"
+            yield f"  {step.t_s:6.1f} s  {step.action:<6} {what}"

@@ -1,0 +1,1 @@
+"""Pure values that pass between the parts of the engine."""

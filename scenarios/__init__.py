@@ -1,0 +1,1 @@
+"""One file a claim about Social Flow under failure."""

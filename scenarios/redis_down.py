@@ -1,0 +1,39 @@
+"""Redis away: every answer comes from the database, says so, and stays fast."""
+
+from __future__ import annotations
+
+from chaos.model.expectations import (
+    AlertFires,
+    BreakerOpens,
+    Degrades,
+    OtherAlertsSilent,
+    RecoversWithin,
+    SloHolds,
+)
+from chaos.model.faults import Refuse
+from chaos.model.scenario import Phase, Scenario
+from scenarios.system import CACHED, EVERYDAY
+
+DEPENDENCY = (("dependency", "redis-cache"),)
+
+SCENARIO = Scenario(
+    name="redis-down",
+    claim="While Redis refuses connections, cached routes answer from the database, degraded but fast and without errors.",
+    load=EVERYDAY,
+    phases=(
+        Phase("warm-up", 3),
+        Phase("baseline", 8),
+        Phase("fault", 17, faults=(Refuse("redis-cache"),)),
+        Phase("recovery", 12),
+    ),
+    expectations=(
+        SloHolds("availability"),
+        SloHolds("latency-p95", phase="fault"),
+        Degrades("cache", phase="fault", routes=CACHED, min_share=0.98),
+        BreakerOpens("redis-cache", phase="fault", within_s=1.0),
+        AlertFires("CacheDown", labels=DEPENDENCY, within_s=8),
+        AlertFires("DependencyDown", labels=DEPENDENCY, within_s=4),
+        OtherAlertsSilent(),
+        RecoversWithin(3.0),
+    ),
+)

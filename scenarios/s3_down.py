@@ -1,0 +1,34 @@
+"""The object store away: thumbnails come from local copies or a placeholder."""
+
+from __future__ import annotations
+
+from chaos.model.expectations import (
+    AlertFires,
+    Degrades,
+    OtherAlertsSilent,
+    RecoversWithin,
+    SloHolds,
+)
+from chaos.model.faults import Refuse
+from chaos.model.scenario import Phase, Scenario
+from scenarios.system import EVERYDAY, THUMBNAIL
+
+SCENARIO = Scenario(
+    name="s3-down",
+    claim="While the object store refuses connections, thumbnails come from local copies and nothing else notices.",
+    load=EVERYDAY,
+    phases=(
+        Phase("warm-up", 3),
+        Phase("baseline", 8),
+        Phase("fault", 17, faults=(Refuse("s3"),)),
+        Phase("recovery", 12),
+    ),
+    expectations=(
+        SloHolds("availability"),
+        SloHolds("latency-p95", phase="fault"),
+        Degrades("storage", phase="fault", routes=(THUMBNAIL,), min_share=0.98),
+        AlertFires("DependencyDown", labels=(("dependency", "s3"),), within_s=4),
+        OtherAlertsSilent(),
+        RecoversWithin(3.0),
+    ),
+)
