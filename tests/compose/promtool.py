@@ -92,7 +92,9 @@ def series_of(stretches: Sequence[Stretch]) -> dict[str, Values]:
     return series
 
 
-def firing(promtool: Path, rules: Sequence[Path], stretches: Sequence[Stretch], folder: Path) -> Intervals:
+def firing(
+    promtool: Path, rules: Sequence[Path], stretches: Sequence[Stretch], folder: Path
+) -> Intervals:
     """Return for each alert the (first, end) of every stretch in which it fires, in seconds.
 
     `end` is the first evaluation at which it no longer fires, None when it fires to the last. Every alert is looked
@@ -120,7 +122,11 @@ def firing(promtool: Path, rules: Sequence[Path], stretches: Sequence[Stretch], 
     path = folder / "test.yml"
     path.write_text(yaml.safe_dump(test))
     done = subprocess.run(
-        [promtool, "test", "rules", path], capture_output=True, text=True, timeout=LIMIT_S, check=False
+        [promtool, "test", "rules", path],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
     )
     return _intervals(done.stdout + done.stderr, until)
 
@@ -142,7 +148,9 @@ def _intervals(output: str, until: int) -> Intervals:
             if i == 0 or t - times[i - 1] > EVALUATION_S:
                 stretches.append((t, None))
             last = i + 1 == len(times)
-            if (last and t + EVALUATION_S < until) or (not last and times[i + 1] - t > EVALUATION_S):
+            if (last and t + EVALUATION_S < until) or (
+                not last and times[i + 1] - t > EVALUATION_S
+            ):
                 stretches[-1] = (stretches[-1][0], t + EVALUATION_S)
     return found
 
@@ -170,7 +178,9 @@ def _target(stretches: Sequence[Stretch], who: str) -> Values:
 
 def _gauge(stretches: Sequence[Stretch], who: str, of) -> Values:
     return [
-        float(of(s)) if getattr(s, who) == "up" else None for s in stretches for _ in range(s.scrapes)
+        float(of(s)) if getattr(s, who) == "up" else None
+        for s in stretches
+        for _ in range(s.scrapes)
     ]
 
 
