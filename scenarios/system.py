@@ -19,7 +19,7 @@ LATENCY = Slo("latency-p95", "latency", objective=0.95, threshold_ms=500.0)
 ALERTS = (
     AlertSpec("HighErrorRate", detect_s=330, resolve_s=330, severity="page"),
     AlertSpec("HighResponseTime", detect_s=630, resolve_s=330, severity="ticket"),
-    AlertSpec("ErrorBudgetBurnPage", detect_s=120, resolve_s=1830, severity="page"),
+    AlertSpec("ErrorBudgetBurnPage", detect_s=180, resolve_s=1830, severity="page", labels=("window",)),
     AlertSpec("CacheDown", detect_s=330, resolve_s=45, severity="ticket", labels=("dependency",)),
     AlertSpec("DatabaseDown", detect_s=90, resolve_s=45, severity="page", labels=("dependency",)),
     AlertSpec("DependencyDown", detect_s=90, resolve_s=45, severity="ticket", labels=("dependency",)),

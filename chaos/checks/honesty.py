@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from chaos.model.evidence import ARRIVAL_CLASSES
@@ -44,7 +43,7 @@ def honesty_box(evidence: Evidence) -> dict[str, Any]:
         "dropped": counts["dropped"],
         "censored": counts["censored"],
         "unaccounted": _unaccounted(evidence),
-        "scrapes": evidence.monitoring.get("scrapes", {}),
+        "scrapes": _scrape_shares(evidence),
         "rule_iterations_missed": evidence.monitoring.get("iterations_missed"),
         "poll_errors": evidence.monitoring.get("poll_errors"),
     }
@@ -52,7 +51,7 @@ def honesty_box(evidence: Evidence) -> dict[str, Any]:
 
 def class_counts(evidence: Evidence) -> dict[str, int]:
     """Count the arrivals of each class, zeros included."""
-    counts = evidence.arrivals["class"].value_counts() if len(evidence.arrivals) else {}
+    counts = evidence.arrivals["class"].value_counts()
     return {name: int(counts.get(name, 0)) for name in ARRIVAL_CLASSES}
 
 
@@ -95,7 +94,7 @@ def _generator(evidence: Evidence) -> Finding:
 
 
 def _monitoring(evidence: Evidence, system: System) -> Finding:
-    facts = evidence.monitoring
+    facts, shares = evidence.monitoring, _scrape_shares(evidence)
     problems: list[str] = []
     if not facts.get("alive"):
         problems.append("Prometheus did not answer at the end")
@@ -109,14 +108,12 @@ def _monitoring(evidence: Evidence, system: System) -> Finding:
             problems.append(f"{facts['evaluation_failures']:g} rule evaluations failed")
         if not facts.get("watchdog_delivered"):
             problems.append("the Watchdog was not delivered, so no alert could have been")
-        scrapes = facts.get("scrapes")
-        if not isinstance(scrapes, Mapping) or not scrapes:
+        low = [f"{job} {v * 100:.0f} %" for job, v in shares.items() if v < MIN_SCRAPE_SHARE]
+        if not shares:
             problems.append("no scrape was counted")
-        else:
-            low = [f"{job} {v['share'] * 100:.0f} %" for job, v in scrapes.items() if v["share"] < MIN_SCRAPE_SHARE]
-            if low:
-                problems.append(f"scrapes missing: {', '.join(low)}")
-    share = min((v["share"] for v in (facts.get("scrapes") or {}).values()), default=None)
+        elif low:
+            problems.append(f"scrapes missing: {', '.join(low)}")
+    share = min(shares.values(), default=None)
     text = "; ".join(problems) or (
         f"{len(facts['rules_loaded'])} rules evaluated without a gap, Watchdog delivered, "
         f"at least {(share or 0) * 100:.0f} % of scrapes"
@@ -124,6 +121,18 @@ def _monitoring(evidence: Evidence, system: System) -> Finding:
     return _finding(
         "monitoring was alive", text, good=not problems, measured=share, limit=MIN_SCRAPE_SHARE, unit="scrape share"
     )
+
+
+def _scrape_shares(evidence: Evidence) -> dict[str, float]:
+    """Return, by job, which share of the expected scrapes succeeded."""
+    facts = evidence.monitoring
+    expected = facts.get("scrapes_expected", {})
+    failed = facts.get("scrapes_failed", {})
+    return {
+        job: (seen - failed.get(job, 0)) / expected[job]
+        for job, seen in facts.get("scrapes_seen", {}).items()
+        if expected.get(job)
+    }
 
 
 def _views_agree(evidence: Evidence) -> Finding:

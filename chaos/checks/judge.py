@@ -36,7 +36,11 @@ def judge(scenario: Scenario, system: System, evidence: Evidence) -> tuple[Findi
     findings: list[Finding] = []
     for expectation in scenario.expectations:
         findings.append(_safely(expectation, scenario, system, evidence))
-    for name, guard in (("witness", lambda: witnesses(evidence)), ("honesty", lambda: honesty(evidence, system))):
+    guards: dict[str, Callable[[], list[Finding]]] = {
+        "witness": lambda: witnesses(evidence),
+        "honesty": lambda: honesty(evidence, system),
+    }
+    for name, guard in guards.items():
         try:
             findings.extend(guard())
         except Exception as error:  # noqa: BLE001 (a crashed check must become a verdict)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from chaos.runtime.base import Stack
 
 Body = dict[str, Any]
+HAND_RATE_RPS = 100.0
+"""What the history of a stack without a run pretends to have had."""
 
 
 @dataclass(slots=True)
@@ -131,7 +133,7 @@ class ControlApi:
 
     async def _monitoring(self, body: Body) -> Body:
         async with self.acting:
-            await self.session.reset_monitoring(str(body["sink_url"]))
+            await self.session.reset_monitoring(str(body["sink"]), float(body["rate_rps"]))
         return {}
 
     async def _inject(self, body: Body) -> Body:
@@ -182,7 +184,7 @@ async def serve(root: Path, time_scale: float, port_base: int | None) -> None:
     control = state / CONTROL_FILE
     try:
         async with Watchdog(root, stack.folder, session):
-            await session.reset_monitoring(NOWHERE)
+            await session.reset_monitoring(NOWHERE, rate_rps=HAND_RATE_RPS)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()

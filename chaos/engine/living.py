@@ -122,9 +122,9 @@ class AttachedStack:
         }
         await self._post("/replace", body)
 
-    async def reset_monitoring(self, sink_url: str) -> None:
+    async def reset_monitoring(self, sink: str, rate_rps: float) -> None:
         """Let the living stack restart its monitoring on a healthy past."""
-        await self._post("/monitoring", {"sink_url": sink_url})
+        await self._post("/monitoring", {"sink": sink, "rate_rps": rate_rps})
 
     async def down(self) -> Residue:
         """End the living stack."""

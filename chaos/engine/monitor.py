@@ -6,13 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from chaos.runtime.monitoring import (
-    ALERTMANAGER_CONFIG,
-    SINK_MARKER,
-    backfill_openmetrics,
-    render,
-    write_backfill,
-)
+from chaos.runtime.monitoring import backfill_openmetrics, render, write_backfill
 from chaos.setup.locate import tool
 
 if TYPE_CHECKING:
@@ -21,19 +15,27 @@ if TYPE_CHECKING:
 
     from chaos.runtime.base import Stack
 
-NOWHERE = "http://127.0.0.1:9/"
+ALERTMANAGER_CONFIG = "/etc/alertmanager/alertmanager.yml"
+PROMETHEUS_DATA = "/prometheus"
+NOWHERE = "127.0.0.1:9"
 """Where a stack without a run delivers to: the discard port, which nobody serves."""
+TARGETS = (("api", "app", 9000), ("exporter", "exporter", 9100))
+"""Scrape job, component and metrics port of what the rules ask."""
 
 
-async def reset_monitoring(stack: Stack, compose: Path, sink_url: str) -> None:
-    """Restart Prometheus on backfilled healthy history and Alertmanager empty, delivering to `sink_url`."""
+async def reset_monitoring(stack: Stack, compose: Path, sink: str, rate_rps: float) -> None:
+    """Restart Prometheus on backfilled healthy history and Alertmanager empty, delivering to `sink` (host:port).
+
+    `rate_rps` is the rate that the run will have, so that its first window joins the history without a step.
+    """
     source = compose / "alertmanager" / "alertmanager.yml"
-    text = (await asyncio.to_thread(source.read_text)).replace(SINK_MARKER, sink_url)
-    config = render("alertmanager", ALERTMANAGER_CONFIG, text, stack.time_scale)
+    text = await asyncio.to_thread(source.read_text)
+    config = render("alertmanager", ALERTMANAGER_CONFIG, text, stack.time_scale, sink=sink)
+    targets = {job: "{}:{}".format(*stack.address(component, port)) for job, component, port in TARGETS}
 
     async def backfill(folders: Mapping[str, Path]) -> None:
-        history = backfill_openmetrics(stack.time_scale, time.time())
-        await write_backfill(tool("promtool"), folders["/prometheus"], history)
+        history = backfill_openmetrics(stack.time_scale, time.time(), rate_rps=rate_rps, targets=targets)
+        await write_backfill(tool("promtool"), folders[PROMETHEUS_DATA], history)
 
     await asyncio.gather(
         stack.replace("alertmanager", files={ALERTMANAGER_CONFIG: config}, wipe=True),

@@ -29,7 +29,10 @@ FAMILIES = (
     "db_pool_connections",
     "views_total",
 )
-_LINE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
+# Label values may hold braces (route templates), so the label set ends at a brace outside quotes.
+_LINE = re.compile(
+    r'^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>(?:[^"}]|"(?:[^"\\]|\\.)*")*)\})? (?P<value>\S+)'
+)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 

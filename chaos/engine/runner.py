@@ -67,6 +67,7 @@ class Run:
     options: RunOptions
     observer: Observer
     folder: RunFolder
+    quiet: frozenset[str] = frozenset()
     timings: dict[str, float] = field(default_factory=dict)
     problem: str = ""
     _clock: RunClock = field(init=False)
@@ -84,8 +85,9 @@ class Run:
         self.folder.write_json("plan.json", self._plan(began).to_json())
         try:
             async with contextlib.AsyncExitStack() as exits:
-                sink = WebhookSink(self.folder.path / "webhook.jsonl", self.now_s)
+                sink = WebhookSink()
                 await exits.enter_async_context(sink)
+                sink.record(self.folder.path, self.now_s)
                 watchdog = Watchdog(self.options.root, self.folder.path, self.session)
                 await exits.enter_async_context(watchdog)
                 exits.push_async_callback(faults.heal_all)
@@ -111,7 +113,7 @@ class Run:
         await load.start()
         if load.process is not None:
             watchdog.register_pid(load.process.pid)
-        await asyncio.gather(self.session.reset_monitoring(sink.url), load.ready())
+        await asyncio.gather(self.session.reset_monitoring(sink.address, self.scenario.load.rate_rps), load.ready())
         async with Prometheus(self._url("prometheus", 9090)) as prometheus:
             await wait_until_full(prometheus, self.options.time_scale, within_s=FULL_WITHIN_S)
         residue = await faults.residue()
@@ -138,23 +140,20 @@ class Run:
             Alertmanager(self._url("alertmanager", 9093)) as alertmanager,
         ):
             sampler = AlertSampler(prometheus, alertmanager, self.folder.path / "alerts.jsonl", self.now_s)
-            background = [
-                asyncio.create_task(probes.run()),
-                asyncio.create_task(sampler.run()),
-                asyncio.create_task(self._tick(load, faults, sampler)),
-            ]
+            sampler.start()
+            ticks = asyncio.create_task(self._tick(load, faults, sampler))
+            sampling = asyncio.create_task(probes.run())
             try:
                 for step in timeline(self.scenario):
                     await self._step(step, self._clock, faults)
             finally:
                 healed = await asyncio.shield(asyncio.create_task(self._heal(faults)))
-                for task in background[2:]:
-                    task.cancel()
+                ticks.cancel()
             self.timings["load_s"] = self.now_s()
             await self._close(load, faults, probes, first, (prometheus, sampler, sink), offsets)
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+            sampling.cancel()
+            await asyncio.gather(sampling, ticks, return_exceptions=True)
+            await sampler.stop()
         if healed is not None:
             raise healed
 
@@ -191,10 +190,14 @@ class Run:
         self.observer.note("drain, final reads")
         await load.finish()
         facts = await monitoring_facts(
-            prometheus, start_wall=self._wall(0.0), end_wall=self._wall(self.now_s()), time_scale=self.options.time_scale
+            prometheus,
+            anchor_wall=self._wall(0.0),
+            start_s=0.0,
+            end_s=self.now_s(),
+            time_scale=self.options.time_scale,
         )
-        facts["watchdog_delivered"] = sink.delivered("Watchdog")
-        facts["poll_errors"] = sampler.poll_errors
+        facts.update(sampler.facts())
+        facts["watchdog_delivered"] = any(d.name == "Watchdog" for d in sink.deliveries)
         with contextlib.suppress(OSError, TimeoutError):
             facts["server_outcomes"] = server_outcomes(first, await probes.read_metrics())
         self.folder.write_json("monitoring.json", facts)
@@ -218,7 +221,7 @@ class Run:
                     load.bad,
                     load.degraded,
                     faults.in_force(),
-                    sampler.firing(),
+                    tuple(sorted({e.name for e in sampler.firing()} - self.quiet)),
                 )
             )
 

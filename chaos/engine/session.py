@@ -10,7 +10,7 @@ from chaos.engine.monitor import reset_monitoring
 from chaos.errors import HarnessError, UsageError, unknown
 from chaos.runtime.compose_file import load_topology
 from chaos.runtime.local import LocalRuntime
-from chaos.runtime.monitoring import render_at
+from chaos.runtime.monitoring import MonitoringRender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +35,8 @@ class Session(Protocol):
     def stack_json(self) -> Path:
         """Return the file by which another process can find and end the stack."""
 
-    async def reset_monitoring(self, sink_url: str) -> None:
-        """Give Prometheus and Alertmanager a fresh, healthy past and let the latter deliver to `sink_url`."""
+    async def reset_monitoring(self, sink: str, rate_rps: float) -> None:
+        """Give Prometheus and Alertmanager a fresh, healthy past and let the latter deliver to `sink` (host:port)."""
 
     async def close(self) -> None:
         """End the stack when it is ours; leave a shared one alone. Raises `HarnessError` on leftovers."""
@@ -56,9 +56,9 @@ class OwnSession:
         """Return the stack's own description."""
         return self.stack.folder / "stack.json"
 
-    async def reset_monitoring(self, sink_url: str) -> None:
+    async def reset_monitoring(self, sink: str, rate_rps: float) -> None:
         """Restart the monitoring on a healthy past."""
-        await reset_monitoring(self.stack, self.root / "compose", sink_url)
+        await reset_monitoring(self.stack, self.root / "compose", sink, rate_rps)
 
     async def close(self) -> None:
         """End the stack and prove that nothing is left."""
@@ -81,9 +81,9 @@ class AttachedSession:
         """Return the living stack's own description."""
         return self.stack.folder / "stack.json"
 
-    async def reset_monitoring(self, sink_url: str) -> None:
+    async def reset_monitoring(self, sink: str, rate_rps: float) -> None:
         """Ask the living stack to restart its monitoring on a healthy past."""
-        await self.stack.reset_monitoring(sink_url)
+        await self.stack.reset_monitoring(sink, rate_rps)
 
     async def close(self) -> None:
         """Leave the stack alive."""
@@ -94,7 +94,7 @@ def runtime_for(name: str, root: Path, time_scale: float, port_base: int | None)
     """Return the runtime called `name`. Raises `UsageError` with the nearest name."""
     if name not in RUNTIMES:
         raise unknown("runtime", name, RUNTIMES)
-    return LocalRuntime(root=root, state=root / STATE, port_base=port_base, render=render_at(time_scale))
+    return LocalRuntime(root=root, state=root / STATE, port_base=port_base, render=MonitoringRender(time_scale))
 
 
 def read_topology(root: Path) -> Topology:

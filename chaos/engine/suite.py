@@ -115,6 +115,7 @@ async def _run_one(
         options=RunOptions(options.root, options.out, options.time_scale, options.command),
         observer=observer,
         folder=folder,
+        quiet=frozenset(a.name for a in system.alerts if a.always),
     )
     await run.execute()
     timings = {"up_s": up_s, **run.timings}

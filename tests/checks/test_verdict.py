@@ -66,7 +66,7 @@ def unconfirmed() -> dict[str, Any]:
         {"monitoring": {**evidence().monitoring, "alive": False}},
         {"monitoring": {**evidence().monitoring, "watchdog_delivered": False}},
         {"monitoring": {**evidence().monitoring, "iterations_missed": 3}},
-        {"monitoring": {**evidence().monitoring, "scrapes": {"api": {"share": 0.4}}}},
+        {"monitoring": {**evidence().monitoring, "scrapes_failed": {"api": 90}}},
         {"monitoring": {**evidence().monitoring, "server_outcomes": {"ok": 10}}},
         {"invariants": {}},
         {"invariants": {"residue_start": [], "residue_end": ["cache is disabled"]}},
