@@ -1,0 +1,1 @@
+"""What brings a topology up, and the living stack that results."""
