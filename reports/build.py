@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from reports import sections
 from reports.figures import figures
-from reports.folder import read_folder, write_atomically
+from reports.folder import write_atomically
 from reports.index import render_index
 from reports.junit import write_suite_junit
 from reports.page import page
+from reports.recording import read_folder
 from reports.summary import summary, write_suite_summary
 from reports.timeline import timeline
 from reports.wording import by_kind, tally, verdict_sentence
@@ -18,16 +19,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reports.figures import Figures
-    from reports.folder import RunFolder
+    from reports.recording import RunFolder
 
-__all__ = ["render", "render_index", "report_html", "write_suite_junit", "write_suite_summary"]
+__all__ = [
+    "render",
+    "render_index",
+    "report_html",
+    "write_suite_junit",
+    "write_suite_summary",
+]
 
 
 def render(folder: Path) -> None:
     """Write `report.html`, `junit.xml` and `summary.md` into a run folder.
 
-    Needs `run.json`; every other file may be missing and is then named in the report. Raises `UsageError` when
-    there is no readable `run.json`.
+    Needs `run.json`; every other file may be missing and is then named in the report. Raises
+    `UsageError` when there is no readable `run.json`.
     """
     run = read_folder(folder)
     numbers = figures(run.evidence)

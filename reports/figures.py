@@ -1,7 +1,7 @@
-"""The aggregates that a report shows, from the arrivals of the evidence. Times in seconds, latencies in milliseconds.
+"""The aggregates that a report shows, from the arrivals of the evidence.
 
-Latency counts from the intended arrival. An arrival that got no answer is infinitely slow, so it pushes the
-percentiles up instead of vanishing from them.
+Times are seconds, latencies milliseconds from the intended arrival. An arrival that got no answer
+is infinitely slow, so it pushes the percentiles up instead of vanishing from them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from chaos.model.evidence import ARRIVAL_CLASSES, BAD_CLASSES
+from chaos.model.scenario import WARM_UP
 from chaos.model.slo import Interval, wilson
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ EXEMPLARS = 8
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """Arrivals by due time: counts of each class and latency quantiles (NaN without arrivals, inf unanswered)."""
+    """Arrivals by due time: counts of each class and latency quantiles.
+
+    A quantile is NaN without arrivals and infinite where it falls on an unanswered one.
+    """
 
     width_s: float
     start_s: NDArray[np.float64]
@@ -117,7 +121,10 @@ def figures(evidence: Evidence) -> Figures:
 
 
 def quantile(values: NDArray[np.float64], q: float) -> float:
-    """Return the nearest-rank quantile (no interpolation, so infinite values are sound); NaN without values."""
+    """Return the nearest-rank quantile, NaN without values.
+
+    It never interpolates, so infinite values are sound.
+    """
     if not len(values):
         return float("nan")
     return float(np.quantile(values, q, method="higher"))
@@ -144,15 +151,24 @@ def _judged(rows: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 
 def _bins(rows: pd.DataFrame, plan: Plan) -> Bins:
     due = rows["due_s"].to_numpy()
-    end = max([p.end_s for p in plan.phases] + ([float(np.nanmax(due))] if len(due) else []) + [BIN_S])
+    end = max(
+        [p.end_s for p in plan.phases] + ([float(np.nanmax(due))] if len(due) else []) + [BIN_S]
+    )
     width = BIN_S
     while end / width > MAX_BINS:
         width *= 2
     count = int(np.ceil(end / width - 1e-9))
     place = np.clip(np.floor(np.nan_to_num(due) / width).astype(np.int64), 0, count - 1)
     kinds = rows["class"].to_numpy()
-    counts = {c: np.bincount(place[kinds == c], minlength=count).astype(np.int64) for c in ARRIVAL_CLASSES}
-    return Bins(width, np.arange(count) * width, counts, _quantiles(place, rows["latency_ms"].to_numpy(), count))
+    counts = {
+        c: np.bincount(place[kinds == c], minlength=count).astype(np.int64) for c in ARRIVAL_CLASSES
+    }
+    return Bins(
+        width,
+        np.arange(count, dtype=np.float64) * width,
+        counts,
+        _quantiles(place, rows["latency_ms"].to_numpy(), count),
+    )
 
 
 def _quantiles(
@@ -193,7 +209,8 @@ def _phases(rows: pd.DataFrame, plan: Plan) -> list[tuple[Mix, tuple[Mix, ...]]]
     out = []
     for phase in plan.phases:
         part = rows[(rows["due_s"] >= phase.start_s) & (rows["due_s"] < phase.end_s)]
-        routes = tuple(_mix(str(route), of) for route, of in part.groupby("route", sort=True))
+        judged = part.groupby("route", sort=True) if phase.name != WARM_UP else ()
+        routes = tuple(_mix(str(route), of) for route, of in judged)
         out.append((_mix(phase.name, part), routes))
     return out
 

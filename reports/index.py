@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from chaos.errors import UsageError
+from chaos.model.run import Plan
 from chaos.model.verdict import Verdict
 from reports.folder import read_result, write_atomically
 from reports.page import page
-from reports.wording import GUARDS, moment
+from reports.wording import GUARDS, moment, place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,24 +55,34 @@ class Entry:
 
 
 def render_index(runs: Path) -> Path:
-    """Write `index.html` and `index.json` into `runs`, the folder of all run folders; return the HTML file.
+    """Write `index.html` and `index.json` into the folder of all run folders; return the page.
 
-    Raises `UsageError` when `runs` is no folder. A run without a readable result is listed as UNFINISHED.
+    A run without a readable result is listed as UNFINISHED. Raises `UsageError` when `runs` is no
+    folder.
     """
     if not runs.is_dir():
-        raise UsageError(f"{runs} is no folder; expected the folder that holds the runs, like reports/runs")
+        raise UsageError(
+            f"{runs} is no folder; expected the folder that holds the runs, like reports/runs"
+        )
     entries = [_entry(f) for f in runs.iterdir() if f.is_dir() and _is_run(f)]
-    entries.sort(key=lambda e: (e.started_at or e.folder, e.folder), reverse=True)
+    entries.sort(key=lambda e: (e.started_at, e.folder), reverse=True)
     data = {"schema": INDEX_SCHEMA, "runs": [asdict(e) for e in entries]}
     write_atomically(runs / "index.json", json.dumps(data, indent=1) + "\n")
     path = runs / "index.html"
-    counts = {v: sum(e.verdict == v for e in entries) for v in (*(v.value for v in Verdict), UNFINISHED)}
-    write_atomically(path, page("index.html.j2", entries=entries, history=_history(entries), counts=counts))
+    counts = {
+        v: sum(e.verdict == v for e in entries) for v in (*(v.value for v in Verdict), UNFINISHED)
+    }
+    write_atomically(
+        path,
+        page("index.html.j2", entries=entries, history=_history(entries), counts=counts),
+    )
     return path
 
 
 def _is_run(folder: Path) -> bool:
-    return not folder.is_symlink() and any((folder / name).is_file() for name in ("run.json", "plan.json"))
+    return not folder.is_symlink() and any(
+        (folder / name).is_file() for name in ("run.json", "plan.json")
+    )
 
 
 def _history(entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
@@ -89,7 +101,9 @@ def _entry(folder: Path) -> Entry:
     counts = {c: result.arrivals.get(c, 0) for c in _CLASSES}
     total = sum(counts.values())
     recovery = next((f.measured for f in result.findings if f.kind == "recovery"), None)
-    detects = [a.detect_s for a in result.alerts if a.expected == "fires" and a.detect_s is not None]
+    detects = [
+        a.detect_s for a in result.alerts if a.expected == "fires" and a.detect_s is not None
+    ]
     report = "report.html" if (folder / "report.html").is_file() else "run.json"
     return Entry(
         folder=folder.name,
@@ -97,7 +111,7 @@ def _entry(folder: Path) -> Entry:
         verdict=result.verdict.value,
         scenario=result.scenario,
         claim=result.claim,
-        started_at=result.started_at,
+        started_at=_utc(result.started_at),
         when=moment(result.started_at),
         total_s=result.timings.get("total_s"),
         arrivals=total,
@@ -112,6 +126,15 @@ def _entry(folder: Path) -> Entry:
     )
 
 
+def _utc(started_at: str) -> str:
+    """Return an ISO time in UTC, so that text sorts as time does; what is no ISO time stays."""
+    try:
+        at = datetime.fromisoformat(started_at)
+    except ValueError:
+        return started_at
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+
+
 def _decided_by(result: RunResult) -> str:
     """Name what kept a run from passing, "" for a pass."""
     if result.verdict is Verdict.PASS:
@@ -119,26 +142,33 @@ def _decided_by(result: RunResult) -> str:
     if result.problem:
         return result.problem
     wrong = [f for f in result.findings if f.verdict is not Verdict.PASS]
-    guards = [f for f in wrong if f.kind in GUARDS] if result.verdict is Verdict.INCONCLUSIVE else []
-    names = [f"{f.name} in {f.phase}" for f in guards or wrong]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004
+    guards = (
+        [f for f in wrong if f.kind in GUARDS] if result.verdict is Verdict.INCONCLUSIVE else []
+    )
+    shown = 3
+    names = [f"{f.name}, {place(f)}" for f in guards or wrong]
+    return "; ".join(names[:shown]) + (
+        f" and {len(names) - shown} more" if len(names) > shown else ""
+    )
 
 
 def _unfinished(folder: Path, why: str) -> Entry:
-    day, _, scenario = folder.name.partition("-")
+    started, _, scenario = folder.name.partition("-")
+    claim = ""
     try:
-        plan = json.loads((folder / "plan.json").read_text("utf-8"))
-        scenario, claim = str(plan["scenario"]), str(plan["claim"])
-    except (OSError, ValueError, KeyError, TypeError):
-        claim = ""
+        plan = Plan.from_json(json.loads((folder / "plan.json").read_text("utf-8")))
+        scenario, claim = plan.scenario, plan.claim
+        started = datetime.fromtimestamp(plan.anchor_wall, UTC).isoformat()
+    except (OSError, OverflowError, ValueError, KeyError, TypeError):
+        pass  # what the folder's name says is all that is known
     return Entry(
         folder=folder.name,
         link=f"{quote(folder.name)}/",
         verdict=UNFINISHED,
         scenario=scenario or folder.name,
         claim=claim,
-        started_at="",
-        when=day,
+        started_at=_utc(started),
+        when=moment(started),
         total_s=None,
         arrivals=0,
         bad_fraction=None,

@@ -1,13 +1,14 @@
-"""JUnit XML: one suite a scenario, one test case a finding, numbers where every CI system shows them.
+"""JUnit XML: one suite a scenario, one test case a finding.
 
-GitLab drops suite names, properties and failure messages, so the numbers stand in the test's name and in the text of
-the failure as well. FAIL is `<failure>`; INCONCLUSIVE and ERROR are `<error>`: nothing was proved.
+GitLab drops suite names, properties and failure messages, so the numbers stand in the test's name
+and in the text of the failure as well. FAIL is `<failure>`; INCONCLUSIVE and ERROR are `<error>`:
+nothing was proved.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET  # noqa: S405 (it only writes here)
+from xml.etree import ElementTree as ET
 
 from chaos.errors import UsageError
 from chaos.model.verdict import Finding, Verdict
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 def write_suite_junit(folders: Sequence[Path], path: Path) -> None:
     """Merge the results of several run folders into one JUnit file, in the given order.
 
-    A folder without a readable `run.json` becomes a suite with one `<error>`: a run that is missing never passes.
+    A folder without a readable `run.json` becomes a suite with one `<error>`: a run that is missing
+    never passes.
     """
     root = ET.Element("testsuites")
     for folder in folders:
@@ -37,7 +39,10 @@ def write_suite_junit(folders: Sequence[Path], path: Path) -> None:
         root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
     root.set("time", f"{sum(float(suite.get('time', '0')) for suite in root):.3f}")
     ET.indent(root)
-    write_atomically(path, '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, "unicode") + "\n")
+    write_atomically(
+        path,
+        '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, "unicode") + "\n",
+    )
 
 
 def _suite(result: RunResult) -> ET.Element:
@@ -58,15 +63,25 @@ def _suite(result: RunResult) -> ET.Element:
         ET.SubElement(properties, "property", name=name, value=clean(value))
     for finding in result.findings:
         suite.append(_case(result.scenario, finding))
-    if result.problem or result.verdict.exit_code > max((f.verdict.exit_code for f in result.findings), default=0):
+    if result.problem or result.verdict.exit_code > max(
+        (f.verdict.exit_code for f in result.findings), default=0
+    ):
         text = result.problem or tally(result)
-        suite.append(_case(result.scenario, Finding("run", "run", "run", result.verdict, None, None, "", text)))
+        suite.append(
+            _case(
+                result.scenario,
+                Finding("run", "run", "run", result.verdict, None, None, "", text),
+            )
+        )
     _count(suite)
     return suite
 
 
 def _case(scenario: str, finding: Finding) -> ET.Element:
-    measured, limit = amount(finding.measured, finding.unit), amount(finding.limit, finding.unit)
+    measured, limit = (
+        amount(finding.measured, finding.unit),
+        amount(finding.limit, finding.unit),
+    )
     numbers = "; ".join(
         text
         for text, there in (
@@ -75,8 +90,12 @@ def _case(scenario: str, finding: Finding) -> ET.Element:
         )
         if there
     )
-    name = f"{finding.kind}: {finding.name} in {finding.phase}" + (f" [{numbers}]" if numbers else "")
-    case = ET.Element("testcase", classname=clean(f"chaosbed.{scenario}"), name=clean(name), time="0")
+    name = f"{finding.kind}: {finding.name} in {finding.phase}" + (
+        f" [{numbers}]" if numbers else ""
+    )
+    case = ET.Element(
+        "testcase", classname=clean(f"chaosbed.{scenario}"), name=clean(name), time="0"
+    )
     if finding.verdict is Verdict.PASS:
         ET.SubElement(case, "system-out").text = clean(finding.sentence)
         return case

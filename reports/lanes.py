@@ -1,4 +1,4 @@
-"""Alerts, breakers and faults as bars on the time line: who was in which state from when to when."""
+"""Faults, alerts and breakers as bars on the time line: in which state from when to when."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from chaos.model.evidence import AlertEvent, Evidence
     from chaos.model.run import AlertRecord, InjectionRecord, RunResult
 
-State = Literal["pending", "firing", "open", "half_open", "fault", "asked"]
+State = Literal["pending", "firing", "always", "open", "half_open", "fault", "asked"]
 MAX_LANES = 14
-_QUIET_LABELS = frozenset({"alertname", "severity", "instance", "job", "service", "runbook", "team"})
+_QUIET_LABELS = frozenset(
+    {"alertname", "severity", "instance", "job", "service", "runbook", "team"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +53,14 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """The rows of one group and, in words, those that were left out because nothing happened on them."""
+    """The rows of one group and, in words, those left out because nothing happened on them."""
 
     rows: tuple[Lane, ...]
     rest: str = ""
 
 
 def fault_lanes(injections: Sequence[InjectionRecord], end_s: float) -> Lanes:
-    """One row a fault: asked to confirmed as a thin lead, then in force until the heal or the end of the picture."""
+    """One row a fault: asked to confirmed as a thin lead, then in force until healed."""
     rows = []
     for injection in injections[:MAX_LANES]:
         words = fault_text(injection.fault)
@@ -68,19 +70,39 @@ def fault_lanes(injections: Sequence[InjectionRecord], end_s: float) -> Lanes:
         heal_words = f"healed at {seconds(healed)}" if healed is not None else "never healed"
         bars = []
         if confirmed is None:
-            bars.append(Bar("asked", injection.asked_s, stop, "not confirmed", f"{words}: asked, never confirmed"))
+            bars.append(
+                Bar(
+                    "asked",
+                    injection.asked_s,
+                    stop,
+                    "not confirmed",
+                    f"{words}: asked, never confirmed",
+                )
+            )
         else:
             if confirmed > injection.asked_s:
                 bars.append(Bar("asked", injection.asked_s, confirmed))
             tip = f"{words}: confirmed at {seconds(confirmed)}, {heal_words}"
-            bars.append(Bar("fault", confirmed, stop, words if healed is not None else f"{words}, {heal_words}", tip))
+            bars.append(
+                Bar(
+                    "fault",
+                    confirmed,
+                    stop,
+                    words if healed is not None else f"{words}, {heal_words}",
+                    tip,
+                )
+            )
         rows.append(Lane(injection.target, "", tuple(bars)))
     return Lanes(tuple(rows), _more(len(injections)))
 
 
 def alert_lanes(evidence: Evidence, result: RunResult, end_s: float) -> Lanes:
     """One row an alert that was ever pending or firing, those that were expected to fire first."""
-    source = "prometheus" if any(e.source == "prometheus" for e in evidence.alert_events) else "alertmanager"
+    source = (
+        "prometheus"
+        if any(e.source == "prometheus" for e in evidence.alert_events)
+        else "alertmanager"
+    )
     events = [e for e in evidence.alert_events if e.source == source]
     series: dict[tuple[str, str], list[AlertEvent]] = {}
     for event in events:
@@ -96,16 +118,25 @@ def alert_lanes(evidence: Evidence, result: RunResult, end_s: float) -> Lanes:
             for d in evidence.deliveries
             if expected != "always" and d.name == name and _identity(d.labels) == detail
         )
-        note = "unexpected" if expected == "silent" and any(e.state == "firing" for e in seen) else ""
-        rows.append((rank.get(expected, 1), Lane(name, detail, _alert_bars(seen, end_s), marks, note)))
-    rows.sort(key=lambda pair: (pair[0], pair[1].bars[0].start_s if pair[1].bars else end_s, pair[1].name))
+        note = (
+            "unexpected" if expected == "silent" and any(e.state == "firing" for e in seen) else ""
+        )
+        bars = _alert_bars(seen, end_s, "always" if expected == "always" else "firing")
+        rows.append((rank.get(expected, 1), Lane(name, detail, bars, marks, note)))
+    rows.sort(
+        key=lambda pair: (
+            pair[0],
+            pair[1].bars[0].start_s if pair[1].bars else end_s,
+            pair[1].name,
+        )
+    )
     shown = tuple(lane for _, lane in rows if lane.bars)[:MAX_LANES]
     silent = sum(1 for r in result.alerts if r.name not in {lane.name for lane in shown})
     return Lanes(shown, f"{silent} more alerts stayed silent" if silent else _more(len(rows)))
 
 
 def breaker_lanes(evidence: Evidence, end_s: float) -> Lanes:
-    """One row a breaker that left the closed state, from the samples, or from its log events without any."""
+    """One row a breaker that left the closed state, by the samples or else by its log events."""
     changes = _from_samples(evidence) or _from_logs(evidence)
     rows = []
     closed = []
@@ -115,19 +146,25 @@ def breaker_lanes(evidence: Evidence, end_s: float) -> Lanes:
             rows.append(Lane(name, "", bars))
         else:
             closed.append(name)
-    return Lanes(tuple(rows[:MAX_LANES]), f"closed throughout: {', '.join(closed)}" if closed else "")
+    return Lanes(
+        tuple(rows[:MAX_LANES]),
+        f"closed throughout: {', '.join(closed)}" if closed else "",
+    )
 
 
-def _alert_bars(events: Sequence[AlertEvent], end_s: float) -> tuple[Bar, ...]:
+def _alert_bars(
+    events: Sequence[AlertEvent], end_s: float, firing: Literal["firing", "always"]
+) -> tuple[Bar, ...]:
     bars: list[Bar] = []
     state: State | None = None
     since = 0.0
     for event in sorted(events, key=lambda e: e.t_s):
-        if event.state == state:
+        new: State | None = {"pending": "pending", "firing": firing}.get(event.state)
+        if new == state:
             continue
         if state is not None:
             bars.append(_bar(state, since, event.t_s))
-        state = "pending" if event.state == "pending" else "firing" if event.state == "firing" else None
+        state = new
         since = event.t_s
     if state is not None:
         bars.append(_bar(state, since, end_s))
@@ -147,8 +184,14 @@ def _breaker_bars(changes: Sequence[tuple[float, str]], end_s: float) -> tuple[B
 
 
 def _bar(state: State, start_s: float, end_s: float) -> Bar:
-    words = state.replace("_", "-")
-    return Bar(state, start_s, end_s, words, f"{words} from {seconds(start_s)} to {seconds(end_s)}")
+    words = (
+        "always on: proves that alerts get through"
+        if state == "always"
+        else state.replace("_", "-")
+    )
+    # A hatched bar is told by its pattern; a label on it would hide just that.
+    label = "" if state in {"pending", "half_open"} else words
+    return Bar(state, start_s, end_s, label, f"{words} from {seconds(start_s)} to {seconds(end_s)}")
 
 
 def _from_samples(evidence: Evidence) -> dict[str, list[tuple[float, str]]]:

@@ -1,4 +1,4 @@
-"""Fill the HTML templates: everything that is inserted is escaped, the style sheet goes into the page itself."""
+"""Fill the HTML templates: what is inserted is escaped, the style sheet goes into the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def page(template: str, **values: object) -> str:
-    """Return a whole HTML page. A name that the template uses and nobody gave is an error, never a blank."""
+    """Return a whole HTML page. A name that nobody gave a value is an error, never a blank."""
     return _environment().get_template(template).render(**values)
 
 
@@ -44,11 +44,14 @@ def _environment() -> Environment:
         wording.number,
         wording.percent,
         wording.seconds,
+        wording.witness_text,
     ):
         env.filters[function.__name__] = function
     return env
 
 
 def _readable(value: object) -> object:
-    """Take out of every inserted text what HTML may not hold; markup was cleaned when it was made."""
-    return value if isinstance(value, Markup) or not isinstance(value, str) else wording.clean(value)
+    """Replace in inserted text what HTML may not hold; markup was cleaned when it was made."""
+    return (
+        value if isinstance(value, Markup) or not isinstance(value, str) else wording.clean(value)
+    )

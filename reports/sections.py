@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reports.lanes import breaker_lanes
-from reports.wording import NONE, amount, fault_text, labels_text, millis, moment, number, percent, seconds
+from reports.wording import (
+    NONE,
+    amount,
+    fault_text,
+    labels_text,
+    millis,
+    moment,
+    number,
+    percent,
+    seconds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,9 +26,13 @@ if TYPE_CHECKING:
     from chaos.model.run import AlertRecord, RunResult
     from reports.figures import Figures, Mix
 
+MANY = 12
 _GENERATOR = {
     "send_lag_p50_ms": ("Send lag p50", "how late requests left, at the median"),
-    "send_lag_p99_ms": ("Send lag p99", "how late requests left; a slow generator would blame the system"),
+    "send_lag_p99_ms": (
+        "Send lag p99",
+        "how late requests left; a slow generator would blame the system",
+    ),
     "generator_cpu": ("Generator CPU", "share of one core"),
     "intended": ("Intended", "arrivals of the schedule"),
     "begun": ("Begun", "arrivals that were sent"),
@@ -40,7 +54,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Something that got healthy again: when, and how long after the last heal; None where it never did."""
+    """Something that got healthy again: when, and how long after the last heal, or never."""
 
     name: str
     at_s: float | None
@@ -50,7 +64,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Scorecard:
-    """Alerts with a word of judgement each, and the names of those that were silent as they should be."""
+    """Alerts with a word of judgement each, and the names of those that were rightly silent."""
 
     rows: tuple[tuple[AlertRecord, str], ...]
     silent: tuple[str, ...]
@@ -59,17 +73,37 @@ class Scorecard:
 def key_numbers(result: RunResult, evidence: Evidence, figures: Figures) -> list[Fact]:
     """Return the five or six numbers that people ask for first."""
     plan, overall, bad = evidence.plan, figures.overall, figures.bad
-    span = f"{number(plan.rate_rps)}/s {plan.arrivals} for {number(plan.phases[-1].end_s)} s" if plan.phases else ""
+    span = (
+        f"{number(plan.rate_rps)}/s {plan.arrivals} for {number(plan.phases[-1].end_s)} s"
+        if plan.phases
+        else ""
+    )
     total = len(evidence.arrivals)
     facts = [Fact("Arrivals", f"{total:,}", span or "not recorded")]
     if overall.total:
         interval = f"95 % CI {number(bad.low * 100)} to {percent(bad.high)}"
-        facts.append(Fact("Bad", percent(bad.estimate), f"{overall.bad:,} of {overall.total:,}; {interval}"))
+        facts.append(
+            Fact(
+                "Bad",
+                percent(bad.estimate),
+                f"{overall.bad:,} of {overall.total:,}; {interval}",
+            )
+        )
     broken = _broken_phase(evidence, figures)
     if broken and broken.total:
         base = next((m for m, _ in figures.phases if m.name == "baseline"), None)
-        against = f"from intended arrival; baseline {millis(base.p95_ms)}" if base else "from intended arrival"
-        facts.append(Fact("Degraded", percent(broken.share("degraded")), f"of arrivals in {broken.name}"))
+        against = (
+            f"from intended arrival; baseline {millis(base.p95_ms)}"
+            if base
+            else "from intended arrival"
+        )
+        facts.append(
+            Fact(
+                "Degraded",
+                percent(broken.share("degraded")),
+                f"of arrivals in {broken.name}",
+            )
+        )
         facts.append(Fact(f"p95 in {broken.name}", millis(broken.p95_ms), against))
     elif overall.total:
         facts.append(Fact("p95", millis(overall.p95_ms), "from intended arrival"))
@@ -89,16 +123,18 @@ def key_numbers(result: RunResult, evidence: Evidence, figures: Figures) -> list
 
 
 def scorecard(result: RunResult) -> Scorecard:
-    """Sort the alerts into a table (expected, unexpected, always) and the names that rightly stayed silent."""
+    """Sort the alerts into a table, expected ones first, and the names of the rightly silent."""
     rank = {"fires": 0, "silent": 1, "allowed": 2, "always": 3}
     quiet = [a for a in result.alerts if a.fired_s is None and a.expected in {"silent", "allowed"}]
     rows = [a for a in result.alerts if a not in quiet]
     rows.sort(key=lambda a: (rank.get(a.expected, 4), a.name))
-    return Scorecard(tuple((a, _score(a)) for a in rows), tuple(dict.fromkeys(a.name for a in quiet)))
+    return Scorecard(
+        tuple((a, _score(a)) for a in rows), tuple(dict.fromkeys(a.name for a in quiet))
+    )
 
 
 def recovery(result: RunResult, evidence: Evidence, end_s: float) -> list[Moment]:
-    """Return what happened after the last heal, in order of time; empty when nothing was ever healed."""
+    """Return what happened after the last heal, in order of time; empty when there was none."""
     injections = evidence.injections or result.injections
     heals = [i.healed_s for i in injections if i.healed_s is not None]
     if not heals:
@@ -114,12 +150,18 @@ def recovery(result: RunResult, evidence: Evidence, end_s: float) -> list[Moment
         if len(due):
             last = float(due.max())
             count = int((due >= heal).sum())
-            moments.append(Moment(name, last, max(0.0, last - heal), f"{count:,} due after the heal"))
+            moments.append(
+                Moment(name, last, max(0.0, last - heal), f"{count:,} due after the heal")
+            )
     for lane in breaker_lanes(evidence, end_s).rows:
         closed = lane.bars[-1].end_s
         name = f"breaker {lane.name} closed"
         never = closed >= end_s
-        moments.append(Moment(name, None, None, "still open at the end") if never else _after(name, closed, heal))
+        moments.append(
+            Moment(name, None, None, "still open at the end")
+            if never
+            else _after(name, closed, heal)
+        )
     for alert in result.alerts:
         if alert.fired_s is None or alert.expected == "always":
             continue
@@ -128,7 +170,14 @@ def recovery(result: RunResult, evidence: Evidence, end_s: float) -> list[Moment
             moments.append(Moment(name, None, None, "never resolved"))
             continue
         sent = alert.resolve_delivered_s
-        moments.append(_after(name, alert.resolved_s, heal, f"delivered at {seconds(sent)}" if sent else ""))
+        moments.append(
+            _after(
+                name,
+                alert.resolved_s,
+                heal,
+                f"delivered at {seconds(sent)}" if sent else "",
+            )
+        )
     moments.sort(key=lambda m: math.inf if m.at_s is None else m.at_s)
     what = ", ".join(dict.fromkeys(fault_text(i.fault) for i in injections if i.healed_s == heal))
     return [Moment(f"heal of {what}", heal, 0.0), *moments]
@@ -140,15 +189,28 @@ def honesty(result: RunResult, evidence: Evidence, figures: Figures) -> list[Fac
     facts = []
     if math.isfinite(figures.from_send_p95_ms):
         sent, due = figures.from_send_p95_ms, figures.from_intended_p95_ms
-        note = f"p95 {millis(due)} from the intended arrival, {millis(sent)} from the send (answered arrivals)"
-        facts.append(Fact("Coordinated-omission gap", f"{number(due / sent) if sent > 0 else NONE} ×", note))
+        note = (
+            f"p95 of answered arrivals {millis(due)} from the intended arrival, "
+            f"{millis(sent)} from the send"
+        )
+        facts.append(
+            Fact(
+                "Coordinated-omission gap",
+                f"{number(due / sent) if sent > 0 else NONE} ×",
+                note,
+            )
+        )
     if figures.unaccounted is not None:
         note = "arrivals of the plan that are not in the ledger"
         facts.append(Fact("Unaccounted", f"{figures.unaccounted:,}", note))
     for key, (name, note) in _GENERATOR.items():
         if key in known:
             value = known.pop(key)
-            shown = percent(float(value)) if key == "generator_cpu" and _is_number(value) else _plain(key, value)
+            shown = (
+                percent(float(value))
+                if key == "generator_cpu" and _is_number(value)
+                else _plain(key, value)
+            )
             facts.append(Fact(name, shown, note))
     known.pop("unaccounted", None)
     for source in (known, evidence.monitoring):
@@ -169,13 +231,18 @@ def configuration(result: RunResult, evidence: Evidence) -> list[Fact]:
         Fact("Started", moment(result.started_at)),
         Fact("Runtime", result.runtime),
         Fact("Seed", str(result.seed)),
-        Fact("Time scale S", number(result.time_scale), "alert times are divided by S; load and ratios are real"),
+        Fact(
+            "Time scale S",
+            number(result.time_scale),
+            "alert times are divided by S; load and ratios are real",
+        ),
     ]
     if plan.phases:
         journeys = ", ".join(f"{name} {number(weight)}" for name, weight in plan.journeys)
         facts.append(Fact("Load", f"{number(plan.rate_rps)}/s, {plan.arrivals}", journeys))
         phases = ", ".join(
-            f"{p.name} {number(p.end_s - p.start_s)} s" + (f" × {number(p.load_factor)}" if p.load_factor != 1 else "")
+            f"{p.name} {number(p.end_s - p.start_s)} s"
+            + (f" × {number(p.load_factor)}" if p.load_factor != 1 else "")
             for p in plan.phases
         )
         facts.append(Fact("Phases", phases))
@@ -196,7 +263,13 @@ def _score(alert: AlertRecord) -> str:
         return "unexpected"
     if alert.fired_s is None:
         return "missing"
-    return "never resolved" if alert.resolved_s is None else "as expected" if alert.expected == "fires" else "allowed"
+    return (
+        "never resolved"
+        if alert.resolved_s is None
+        else "as expected"
+        if alert.expected == "fires"
+        else "allowed"
+    )
 
 
 def _after(name: str, at_s: float, heal_s: float, note: str = "") -> Moment:
@@ -215,7 +288,13 @@ def _flat(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, object]]
         if isinstance(value, dict):
             out.extend(_flat(value, f"{name}: "))
         elif isinstance(value, (list, tuple)):
-            out.append((name, ", ".join(map(str, value[:12])) + (" …" if len(value) > 12 else "") or "none"))  # noqa: PLR2004
+            out.append(
+                (
+                    name,
+                    ", ".join(map(str, value[:MANY])) + (" …" if len(value) > MANY else "")
+                    or "none",
+                )
+            )
         else:
             out.append((name, value))
     return out

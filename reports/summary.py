@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING
 from chaos.errors import UsageError
 from chaos.model.verdict import Verdict
 from reports.folder import read_result, write_atomically
-from reports.wording import GLYPHS, NONE, amount, by_kind, clean, labels_text, moment, seconds, short
+from reports.wording import (
+    GLYPHS,
+    NONE,
+    amount,
+    by_kind,
+    clean,
+    labels_text,
+    moment,
+    seconds,
+    short,
+    verdict_sentence,
+)
 from reports.wording import tally as tally_of
-from reports.wording import verdict_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,12 +51,16 @@ def write_suite_summary(folders: Sequence[Path], path: Path) -> None:
         try:
             result = read_result(folder)
         except UsageError as error:
-            table.append(f"| {_verdict(Verdict.ERROR)} | {_cell(folder.name)} | {_cell(error)} | {NONE} |")
+            table.append(
+                f"| {_verdict(Verdict.ERROR)} | {_cell(folder.name)} | {_cell(error)} | {NONE} |"
+            )
             continue
         passed += result.verdict is Verdict.PASS
         why = verdict_sentence(result) or tally_of(result)
         took = seconds(result.timings.get("total_s"))
-        table.append(f"| {_verdict(result.verdict)} | {_cell(result.scenario)} | {_cell(why)} | {took} |")
+        table.append(
+            f"| {_verdict(result.verdict)} | {_cell(result.scenario)} | {_cell(why)} | {took} |"
+        )
         parts.append(_run(folder.name, result))
     head = f"## Chaos gate: {passed} of {len(folders)} scenarios passed\n\n" + "\n".join(table)
     write_atomically(path, _bounded("\n\n".join([head, *parts])))
@@ -62,7 +76,10 @@ def _run(name: str, result: RunResult) -> str:
         "",
     ]
     if result.findings:
-        lines += ["| verdict | finding | phase | measured | limit |", "|---|---|---|--:|--:|"]
+        lines += [
+            "| verdict | finding | phase | measured | limit |",
+            "|---|---|---|--:|--:|",
+        ]
     for _, findings in by_kind(result.findings):
         for f in findings:
             what = f"{_cell(f.kind)}: {_cell(f.name)}"
@@ -70,22 +87,31 @@ def _run(name: str, result: RunResult) -> str:
                 what += f"<br>{_cell(f.sentence)}"
             measured, limit = amount(f.measured, f.unit), amount(f.limit, f.unit)
             lines.append(
-                f"| {_verdict(f.verdict)} | {what} | {_cell(f.phase)} | {_cell(measured)} | {_cell(limit)} |"
+                f"| {_verdict(f.verdict)} | {what} | {_cell(f.phase)} "
+                f"| {_cell(measured)} | {_cell(limit)} |"
             )
     lines += ["", *_alerts(result)]
     lines.append(
-        f"{_cell(name)}: started {_cell(moment(result.started_at))}, {_cell(result.runtime)} runtime, "
-        f"S = {result.time_scale:g}, seed {result.seed}, {seconds(result.timings.get('total_s'))} in all; "
+        f"{_cell(name)}: started {_cell(moment(result.started_at))}, "
+        f"{_cell(result.runtime)} runtime, S = {result.time_scale:g}, seed {result.seed}, "
+        f"{seconds(result.timings.get('total_s'))} in all; "
         f"arrivals: {_cell(', '.join(f'{v:,} {k}' for k, v in result.arrivals.items()) or 'none')}."
     )
     return "\n".join(lines) + "\n"
 
 
 def _alerts(result: RunResult) -> list[str]:
-    rows = [a for a in result.alerts if a.expected == "fires" or (a.expected == "silent" and a.fired_s is not None)]
+    rows = [
+        a
+        for a in result.alerts
+        if a.expected == "fires" or (a.expected == "silent" and a.fired_s is not None)
+    ]
     if not rows:
         return []
-    lines = ["| alert | expected | fired | detected in | delivered | resolved |", "|---|---|--:|--:|--:|--:|"]
+    lines = [
+        "| alert | expected | fired | detected in | delivered | resolved |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
     for a in rows:
         times = (a.fired_s, a.detect_s, a.delivered_s, a.resolved_s)
         cells = " | ".join(seconds(t) for t in times)
@@ -98,9 +124,12 @@ def _verdict(verdict: Verdict) -> str:
 
 
 def _cell(value: object, limit: int = _CELL) -> str:
-    """Make text safe inside a table cell: on one line, Markdown and HTML taken literally, nobody mentioned."""
+    """Put text on one line with its Markdown, HTML and mentions taken literally."""
     one_line = " ".join(clean(value).split())
-    return _SPECIAL.sub(lambda m: {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;"}.get(m[1], f"\\{m[1]}"), short(one_line, limit))
+    return _SPECIAL.sub(
+        lambda m: {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;"}.get(m[1], f"\\{m[1]}"),
+        short(one_line, limit),
+    )
 
 
 def _bounded(markdown: str) -> str:

@@ -1,7 +1,7 @@
-"""The few SVG parts that the figures are made of: escaped, rounded, coloured by the page's style sheet.
+"""The few SVG parts that the figures are made of: escaped, rounded, without colours.
 
-Everything is a class name, nothing a colour, so that one picture serves light, dark and print. A mark that carries
-meaning also has a pattern or a label, so that no meaning rests on colour alone.
+The page's style sheet colours them by class name, so that one picture serves light, dark and print.
+A mark that carries meaning also has a pattern or a label, so that no meaning rests on colour alone.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 PATTERNS = Markup(
     '<svg class="defs" width="0" height="0" aria-hidden="true" focusable="false"><defs>'
-    '<pattern id="p-degraded" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-    '<rect width="5" height="5" class="deg-bg"/><rect width="2.2" height="5" class="deg-fg"/></pattern>'
-    '<pattern id="p-pending" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+    '<pattern id="p-degraded" width="5" height="5" patternUnits="userSpaceOnUse" '
+    'patternTransform="rotate(45)"><rect width="5" height="5" class="deg-bg"/>'
+    '<rect width="2.2" height="5" class="deg-fg"/></pattern>'
+    '<pattern id="p-pending" width="6" height="6" patternUnits="userSpaceOnUse" '
+    'patternTransform="rotate(45)">'
     '<rect width="1.6" height="6" class="pend-fg"/></pattern>'
     '<pattern id="p-half" width="5" height="5" patternUnits="userSpaceOnUse">'
     '<circle cx="2.5" cy="2.5" r="1.25" class="half-fg"/></pattern>'
@@ -47,7 +49,7 @@ def tag(name: str, content: str = "", **values: object) -> Markup:
     """Return an element. `content` that is no Markup is escaped."""
     inside = content if isinstance(content, Markup) else escape(clean(content))
     end = f">{inside}</{name}>" if inside else "/>"
-    return Markup(f"<{name}{attributes(values)}{end}")  # noqa: S704 (every part was escaped above)
+    return Markup(f"<{name}{attributes(values)}{end}")  # noqa: S704 (all of it was escaped above)
 
 
 def join(parts: Iterable[Markup]) -> Markup:
@@ -60,19 +62,33 @@ def text(x: float, y: float, words: str, cls: str = "", **values: object) -> Mar
     return tag("text", words, x=float(x), y=float(y), class_=cls or None, **values)
 
 
-def rect(x: float, y: float, width: float, height: float, cls: str, title: str = "") -> Markup:
+def rect(  # noqa: PLR0913, PLR0917 (the four numbers stand in SVG's own order)
+    x: float, y: float, width: float, height: float, cls: str, title: str = ""
+) -> Markup:
     """Return a rectangle, with a title that browsers show on hover and screen readers read."""
     tip = tag("title", title) if title else Markup("")
-    return tag("rect", tip, x=float(x), y=float(y), width=float(width), height=float(height), class_=cls)
+    return tag(
+        "rect",
+        tip,
+        x=float(x),
+        y=float(y),
+        width=float(width),
+        height=float(height),
+        class_=cls,
+    )
 
 
 def line(x1: float, y1: float, x2: float, y2: float, cls: str) -> Markup:
     """Return a straight line."""
-    return tag("path", d=f"M{short_number(x1)} {short_number(y1)}L{short_number(x2)} {short_number(y2)}", class_=cls)
+    return tag(
+        "path",
+        d=f"M{short_number(x1)} {short_number(y1)}L{short_number(x2)} {short_number(y2)}",
+        class_=cls,
+    )
 
 
 def curve(points: Sequence[tuple[float, float] | None], cls: str, title: str = "") -> Markup:
-    """Return one path through `points`; None leaves a gap, a point alone between gaps becomes a dot."""
+    """Return one path through `points`; None leaves a gap, a point alone becomes a dot."""
     steps: list[str] = []
     fresh = True
     for n, point in enumerate(points):
@@ -83,13 +99,23 @@ def curve(points: Sequence[tuple[float, float] | None], cls: str, title: str = "
         where = f"{short_number(point[0])} {short_number(point[1])}"
         steps.append(f"{'M' if fresh else 'L'}{where}" + ("h.1" if alone else ""))
         fresh = False
-    return tag("path", tag("title", title) if title else Markup(""), d="".join(steps), class_=cls) if steps else Markup("")
+    return (
+        tag(
+            "path",
+            tag("title", title) if title else Markup(""),
+            d="".join(steps),
+            class_=cls,
+        )
+        if steps
+        else Markup("")
+    )
 
 
 def boxes(items: Iterable[tuple[float, float, float, float]], cls: str) -> Markup:
     """Return many (x, y, width, height) rectangles as one path; empty ones are left out."""
     steps = "".join(
-        f"M{short_number(x)} {short_number(y)}h{short_number(w)}v{short_number(h)}h{short_number(-w)}z"
+        f"M{short_number(x)} {short_number(y)}"
+        f"h{short_number(w)}v{short_number(h)}h{short_number(-w)}z"
         for x, y, w, h in items
         if w > 0 and h > 0
     )
@@ -109,7 +135,10 @@ def width_of(words: str, size_px: float = 11.0) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A straight map from data [low, high] to pixels [start, end]; `log` maps the logarithm. Values are clamped."""
+    """A straight map from data [low, high] to pixels [start, end]; `log` maps the logarithm.
+
+    Values outside are clamped.
+    """
 
     low: float
     high: float
@@ -128,7 +157,7 @@ class Scale:
 
 
 def ticks(low: float, high: float, at_most: int) -> list[float]:
-    """Return at most `at_most` + 1 round values from `low` to `high`, steps of 1, 2 or 5 times a power of ten."""
+    """Return about `at_most` round values from `low` to `high`, in steps of 1, 2 or 5 · 10^n."""
     span = max(high - low, 1e-9)
     raw = span / max(1, at_most)
     power = 10.0 ** math.floor(math.log10(raw))

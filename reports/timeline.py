@@ -1,4 +1,4 @@
-"""The one time line of a report: phases, faults, arrivals, latency, alerts and breakers over a shared x axis."""
+"""The time line: phases, faults, arrivals, latency, alerts, breakers over a shared x axis."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ import numpy as np
 
 from chaos.model.evidence import BAD_CLASSES
 from reports.lanes import alert_lanes, breaker_lanes, fault_lanes
-from reports.svg import Scale, boxes, curve, join, line, rect, tag, text, ticks, width_of
+from reports.svg import (
+    Scale,
+    boxes,
+    curve,
+    join,
+    line,
+    rect,
+    tag,
+    text,
+    ticks,
+    width_of,
+)
 from reports.wording import millis, number, seconds, short
 
 if TYPE_CHECKING:
@@ -86,7 +97,7 @@ def timeline(evidence: Evidence, result: RunResult, bins: Bins) -> Markup:
 
 
 def _end(evidence: Evidence, bins: Bins) -> float:
-    """Where the picture ends: the plan's end, or a little after the last thing that happened when that is later."""
+    """Where the picture ends: at the plan's end, or just after the last event if that is later."""
     last = float(bins.start_s[-1] + bins.width_s) if len(bins.start_s) else 1.0
     events = [e.t_s for e in evidence.alert_events] + [d.t_s for d in evidence.deliveries]
     healed = [i.healed_s for i in evidence.injections if i.healed_s is not None]
@@ -100,13 +111,21 @@ def _phase_header(frame: Frame, plan: Plan) -> Markup:
         left, right = frame.x(phase.start_s), frame.x(phase.end_s)
         parts.append(rect(left, 0, right - left, HEADER - 4, "phase" if n % 2 else "phase alt", ""))
         long = f"{phase.name} · {number(phase.end_s - phase.start_s)} s"
-        words = long if width_of(long) < right - left else short(phase.name, max(1, int((right - left) / 7)))
+        words = (
+            long
+            if width_of(long) < right - left
+            else short(phase.name, max(1, int((right - left) / 7)))
+        )
         parts.append(text((left + right) / 2, 15, words, "phase-name"))
     return join(parts)
 
 
 def _shades(
-    frame: Frame, injections: tuple[InjectionRecord, ...], plan: Plan, bottom: float, end: float
+    frame: Frame,
+    injections: tuple[InjectionRecord, ...],
+    plan: Plan,
+    bottom: float,
+    end: float,
 ) -> Markup:
     parts = []
     for injection in injections:
@@ -115,7 +134,9 @@ def _shades(
             right = frame.x(end if injection.healed_s is None else injection.healed_s)
             parts.append(rect(left, HEADER, right - left, bottom - HEADER, "shade"))
             parts.extend(line(x, HEADER, x, bottom, "edge") for x in (left, right))
-    parts.extend(line(frame.x(p.end_s), HEADER, frame.x(p.end_s), bottom, "phase-end") for p in plan.phases)
+    parts.extend(
+        line(frame.x(p.end_s), HEADER, frame.x(p.end_s), bottom, "phase-end") for p in plan.phases
+    )
     return join(parts)
 
 
@@ -137,7 +158,12 @@ def _lane(frame: Frame, lane: Lane, height: float) -> Markup:
     middle = frame.top + height / 2
     parts = [
         line(LEFT, middle, WIDTH - RIGHT, middle, "rail"),
-        text(LEFT - 10, middle + (-2 if lane.detail else 4), short(lane.name, _LABEL_LETTERS), "lane-name"),
+        text(
+            LEFT - 10,
+            middle + (-2 if lane.detail else 4),
+            short(lane.name, _LABEL_LETTERS),
+            "lane-name",
+        ),
     ]
     if lane.detail:
         parts.append(text(LEFT - 10, middle + 10, short(lane.detail, 30), "lane-detail"))
@@ -150,7 +176,14 @@ def _lane(frame: Frame, lane: Lane, height: float) -> Markup:
         parts.append(tag("path", tip, d=shape, class_=f"mark {mark.status}"))
     if lane.note:
         last = max((frame.x(b.end_s) for b in lane.bars), default=LEFT)
-        parts.append(text(min(last + 6, WIDTH - RIGHT - width_of(lane.note)), middle + 4, lane.note, "warn"))
+        parts.append(
+            text(
+                min(last + 6, WIDTH - RIGHT - width_of(lane.note)),
+                middle + 4,
+                lane.note,
+                "warn",
+            )
+        )
     return join(parts)
 
 
@@ -169,17 +202,29 @@ def _bar(frame: Frame, bar: Bar, middle: float) -> Markup:
 
 
 def _panels(frame: Frame, bins: Bins) -> tuple[Markup, float]:
-    """Draw arrivals above latency, and one invisible column a bin that tells its numbers on hover."""
+    """Draw arrivals above latency, and a clear column a bin that tells its numbers on hover."""
     if not bins.total.sum():
         words = "No arrivals were recorded: there is no load and no latency to show."
-        parts = [text(0, frame.top + 12, "Arrivals", "group"), text(LEFT + 4, frame.top + 40, words, "empty")]
+        parts = [
+            text(0, frame.top + 12, "Arrivals", "group"),
+            text(LEFT + 4, frame.top + 40, words, "empty"),
+        ]
         return join(parts), frame.top + 64
     low = frame.top + ARRIVALS + GAP + 8
     bottom = low + SILENT + LATENCY
     parts = [_arrivals(frame, bins), _latency(replace(frame, top=low), bins)]
     for n, start in enumerate(bins.start_s):
         left, right = frame.x(float(start)), frame.x(float(start) + bins.width_s)
-        parts.append(rect(left, frame.top, right - left, bottom - frame.top, "hover", _tip(bins, n)))
+        parts.append(
+            rect(
+                left,
+                frame.top,
+                right - left,
+                bottom - frame.top,
+                "hover",
+                _tip(bins, n),
+            )
+        )
     return join(parts), bottom + 4
 
 
@@ -192,11 +237,23 @@ def _arrivals(frame: Frame, bins: Bins) -> Markup:
         text(0, frame.top + 27, f"in each {number(bins.width_s)} s, by due time", "sub"),
     ]
     for value in ticks(0.0, high, 4):
-        parts.append(line(LEFT, y(value), WIDTH - RIGHT, y(value), "base" if value == 0 else "grid"))
+        parts.append(
+            line(
+                LEFT,
+                y(value),
+                WIDTH - RIGHT,
+                y(value),
+                "base" if value == 0 else "grid",
+            )
+        )
         parts.append(text(LEFT - 8, y(value) + 4, number(value), "tick"))
     bad = np.asarray(sum(bins.counts[c] for c in BAD_CLASSES))
     under = np.zeros(len(bins.start_s))
-    stack = (("ok", bins.counts["ok"]), ("degraded", bins.counts["degraded"]), ("bad", bad))
+    stack = (
+        ("ok", bins.counts["ok"]),
+        ("degraded", bins.counts["degraded"]),
+        ("bad", bad),
+    )
     for cls, counts in stack:
         items = []
         for start, base, count in zip(bins.start_s, under, counts, strict=True):
@@ -209,7 +266,7 @@ def _arrivals(frame: Frame, bins: Bins) -> Markup:
 
 
 def _latency(frame: Frame, bins: Bins) -> Markup:
-    top, bottom = frame.top + SILENT, frame.top + SILENT + LATENCY
+    top, bottom = frame.top + SILENT + 8, frame.top + SILENT + LATENCY
     known = np.concatenate([v[np.isfinite(v)] for v in bins.quantiles_ms.values()])
     least, most = (float(known.min()), float(known.max())) if len(known) else (1.0, LATENCY_LINE_MS)
     low = 10.0 ** np.floor(np.log10(max(least, 0.1)))
@@ -222,9 +279,16 @@ def _latency(frame: Frame, bins: Bins) -> Markup:
     ]
     value = float(low)
     while value <= high * 1.001:
-        parts.append(line(LEFT, y(value), WIDTH - RIGHT, y(value), "base" if value == low else "grid"))
-        words = f"{number(value / 1000)} s" if value >= 1000 else f"{number(value)} ms"  # noqa: PLR2004 (ms in a s)
-        parts.append(text(LEFT - 8, y(value) + 4, words, "tick"))
+        parts.append(
+            line(
+                LEFT,
+                y(value),
+                WIDTH - RIGHT,
+                y(value),
+                "base" if value == low else "grid",
+            )
+        )
+        parts.append(text(LEFT - 8, y(value) + 4, _round_ms(value), "tick"))
         value *= 10
     limit = y(LATENCY_LINE_MS)
     parts += [
@@ -239,11 +303,20 @@ def _latency(frame: Frame, bins: Bins) -> Markup:
         points: list[tuple[float, float] | None] = [
             None
             if np.isnan(v)
-            else (frame.x(float(start) + bins.width_s / 2), silent if np.isinf(v) else y(float(v)))
+            else (
+                frame.x(float(start) + bins.width_s / 2),
+                silent if np.isinf(v) else y(float(v)),
+            )
             for start, v in zip(bins.start_s, bins.quantiles_ms[q], strict=True)
         ]
         parts.append(curve(points, f"curve {cls}"))
     return join(parts)
+
+
+def _round_ms(value_ms: float) -> str:
+    """Write a power of ten of milliseconds in the unit that keeps it short."""
+    in_seconds = value_ms / 1_000
+    return f"{number(in_seconds)} s" if in_seconds >= 1 else f"{number(value_ms)} ms"
 
 
 def _tip(bins: Bins, n: int) -> str:
@@ -251,7 +324,9 @@ def _tip(bins: Bins, n: int) -> str:
     counts = [f"{int(of[n])} {name}" for name, of in bins.counts.items() if of[n]]
     if not counts:
         return f"{number(start)}–{number(start + bins.width_s)} s: no arrivals"
-    speeds = ", ".join(f"p{q * 100:.0f} {millis(float(v[n]))}" for q, v in bins.quantiles_ms.items())
+    speeds = ", ".join(
+        f"p{q * 100:.0f} {millis(float(v[n]))}" for q, v in bins.quantiles_ms.items()
+    )
     return f"{number(start)}–{number(start + bins.width_s)} s: {', '.join(counts)}\n{speeds}"
 
 
@@ -268,8 +343,12 @@ def _axis(frame: Frame, end: float) -> Markup:
 
 
 def _description(evidence: Evidence, injections: tuple[InjectionRecord, ...], bins: Bins) -> str:
-    phases = ", ".join(f"{p.name} from {number(p.start_s)} to {number(p.end_s)} s" for p in evidence.plan.phases)
-    faults = ", ".join(f"{i.target} from {seconds(i.confirmed_s)} to {seconds(i.healed_s)}" for i in injections)
+    phases = ", ".join(
+        f"{p.name} from {number(p.start_s)} to {number(p.end_s)} s" for p in evidence.plan.phases
+    )
+    faults = ", ".join(
+        f"{i.target} from {seconds(i.confirmed_s)} to {seconds(i.healed_s)}" for i in injections
+    )
     totals = {name: int(of.sum()) for name, of in bins.counts.items()}
     arrivals = ", ".join(f"{count} {name}" for name, count in totals.items() if count) or "none"
     return f"Phases: {phases or 'not planned'}. Faults: {faults or 'none'}. Arrivals: {arrivals}."

@@ -36,7 +36,7 @@ _MINUTE_S = 60.0
 
 
 def clean(text: object) -> str:
-    """Return `text` with what neither XML nor HTML may hold (control characters, halves of pairs) as U+FFFD."""
+    """Return `text` with U+FFFD for what XML and HTML may not hold, like control characters."""
     return _UNREADABLE.sub("\ufffd", str(text))
 
 
@@ -46,7 +46,7 @@ def short(text: str, limit: int) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Write a number with `digits` significant digits and no exponent: 0.001234 -> 0.00123, 12345.6 -> 12,346."""
+    """Write a number with `digits` significant digits and no exponent: 12345.6 -> 12,346."""
     if value is None or not math.isfinite(value):
         return NONE
     if value == int(value) or abs(value) >= 10**digits:
@@ -71,7 +71,7 @@ def millis(value_ms: float | None) -> str:
 
 
 def seconds(value_s: float | None) -> str:
-    """Write a point in time or a length of it, in seconds with two digits, in minutes when it is long."""
+    """Write a time or a duration in seconds with two digits, or in minutes when it is long."""
     if value_s is None or not math.isfinite(value_s):
         return NONE
     if abs(value_s) < 10 * _MINUTE_S:
@@ -89,7 +89,7 @@ def amount(value: float | None, unit: str) -> str:
     if unit == "ratio":
         return f"{number(value)} ×"
     if unit == "s" or unit.startswith("s "):
-        return seconds(value)
+        return f"{number(value)} s" if value == int(value) else seconds(value)
     return f"{number(value)} {unit}".strip()
 
 
@@ -99,7 +99,11 @@ def moment(started_at: str) -> str:
         at = datetime.fromisoformat(started_at)
     except ValueError:
         return started_at
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return (
+        (at if at.tzinfo else at.replace(tzinfo=UTC))
+        .astimezone(UTC)
+        .strftime("%Y-%m-%d %H:%M:%S UTC")
+    )
 
 
 def labels_text(labels: Mapping[str, Any]) -> str:
@@ -117,20 +121,38 @@ def fault_text(fault: Mapping[str, Any]) -> str:
         return f"{text} ({rest})" if rest else text
 
 
+def witness_text(witness: Mapping[str, Any]) -> str:
+    """Write the numbers of a witness; that it saw nothing comes first."""
+    numbers = [
+        f"{k.replace('_', ' ')} {number(v) if isinstance(v, (int, float)) else v}"
+        for k, v in witness.items()
+        if k != "touched"
+    ]
+    return ", ".join([*([] if witness.get("touched") else ["touched nothing"]), *numbers])
+
+
+def place(finding: Finding) -> str:
+    """Say which part of the run a finding speaks of."""
+    return "over the run" if finding.phase == "run" else f"in {finding.phase}"
+
+
 def by_kind(findings: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
-    """Group findings under the title of their kind; known kinds first, the worst findings first in each."""
+    """Group findings under the title of their kind; the worst findings first in each group."""
     worst = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS")
     kinds = dict.fromkeys((*KINDS, *(f.kind for f in findings)))
     groups = ((k, [f for f in findings if f.kind == k]) for k in kinds)
     return [
-        (KIND_TITLES.get(kind, kind.capitalize()), sorted(of, key=lambda f: worst.index(f.verdict.value)))
+        (
+            KIND_TITLES.get(kind, kind.capitalize()),
+            sorted(of, key=lambda f: worst.index(f.verdict.value)),
+        )
         for kind, of in groups
         if of
     ]
 
 
 def deciding(result: RunResult) -> list[Finding]:
-    """Return the findings that made the verdict what it is; for PASS those that prove the claim, not the guards."""
+    """Return the findings that made the verdict; for PASS those that prove the claim itself."""
     rank = {k: n for n, k in enumerate(KINDS)}
     findings = sorted(result.findings, key=lambda f: rank.get(f.kind, len(KINDS)))
     if result.verdict is Verdict.PASS:
@@ -161,4 +183,6 @@ def verdict_sentence(result: RunResult) -> str:
     if result.problem:
         return result.problem
     first = next(iter(deciding(result)), None)
-    return f"{first.name}, {first.phase}: {first.sentence}" if first else ""
+    if first is None:
+        return ""
+    return f"{first.name}, {place(first)}: {first.sentence}"
