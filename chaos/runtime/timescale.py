@@ -1,10 +1,11 @@
 """Compress the time of Prometheus and Alertmanager files by S, and nothing else.
 
-What is a length of time is divided: range windows, subqueries, offsets, `for`, intervals, waits. What is a ratio, a
-quantile or a rate per second stays, since load and ratios are real in a run. Two kinds of bare numbers hide a length
-of time, and only their author knows: a count of events per window, and seconds compared as a value. Such a number
-carries the comment `# scale: divide` behind it on its line; seconds may as well be written as `10m`, which needs no
-mark. Limits of real calls (`timeout`) stay, and a scrape keeps at least its floor.
+What is a length of time is divided: range windows, subqueries, offsets, `for`, intervals, waits.
+What is a ratio, a quantile or a rate per second stays, since load and ratios are real in a run. Two
+kinds of bare numbers hide a length of time, and only their author knows: a count of events per
+window, and seconds compared as a value. Such a number carries the comment `# scale: divide` behind
+it on its line; seconds may as well be written as `10m`, which needs no mark. Limits of real calls
+(`timeout`) stay, and a scrape keeps at least its floor.
 
 At S = 1 the result means exactly what the source means.
 """
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
 MIN_TIME_SCALE = 1.0
 MAX_TIME_SCALE = 150.0
-"""Above this the scrape interval of 15 s would come under 100 ms, which no longer keeps detection true."""
+"""Above this the scrape interval of 15 s comes under 100 ms, too short to stay true."""
 
 SCRAPE_TIMEOUT_FLOOR_MS = 1_000
-"""A scrape's answer takes real time; its limit is not compressed under this (or the interval, if shorter)."""
+"""A scrape takes real time: its limit stays above this, or at its interval if that is shorter."""
 
 SCALED_KEYS = frozenset(
     {
@@ -70,7 +71,9 @@ _TOKEN_RE = re.compile(
     | (?P<comment>\#[^\n]*)
     | (?P<range>\[[^\]]*\])
     | (?P<word>[A-Za-z_:][\w:.]*)
-    | (?P<literal>0[xX][0-9A-Fa-f]+ | (?:\d+(?:ms|[smhdwy]))+ | (?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
+    | (?P<literal>0[xX][0-9A-Fa-f]+
+        | (?:\d+(?:ms|[smhdwy]))+
+        | (?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
     | (?P<other>\s+|.)
     """,
     re.VERBOSE | re.DOTALL,
@@ -79,17 +82,17 @@ _MARK_RE = re.compile(r"#\s*scale:\s*(?P<verb>\S*)")
 
 
 def check_time_scale(time_scale: float) -> float:
-    """Return `time_scale` when it is a number in 1..150, or raise `UsageError` with one clear line."""
+    """Return `time_scale` when it is in 1..150, or raise `UsageError` with one clear line."""
     if not math.isfinite(time_scale) or not MIN_TIME_SCALE <= time_scale <= MAX_TIME_SCALE:
         raise UsageError(
-            f"time scale {time_scale:g}; expected {MIN_TIME_SCALE:.0f} (real time) to {MAX_TIME_SCALE:.0f}, "
-            "for example --time-scale 60"
+            f"time scale {time_scale:g}; expected {MIN_TIME_SCALE:.0f} (real time) to "
+            f"{MAX_TIME_SCALE:.0f}, for example --time-scale 60"
         )
     return time_scale
 
 
 def parse_duration_ms(text: str) -> int:
-    """Return the milliseconds of a Prometheus duration (`1h30m`, `250ms`, `0`), or raise `UsageError`."""
+    """Return the milliseconds of a Prometheus duration like `1h30m`, or raise `UsageError`."""
     if text == "0":
         return 0
     if not text or not _DURATION_RE.fullmatch(text):
@@ -112,7 +115,8 @@ def scale_duration(text: str, time_scale: float) -> str:
 def scale_promql(expr: str, time_scale: float) -> str:
     """Return a PromQL expression for time scale S.
 
-    Raises `UsageError` for a window that is no plain duration and for a `# scale:` mark without its number.
+    Raises `UsageError` for a window that is no plain duration and for a `# scale:` mark without its
+    number.
     """
     out: list[str] = []
     number: int | None = None  # where in `out` the last bare number of this line stands
@@ -137,9 +141,10 @@ def scale_promql(expr: str, time_scale: float) -> str:
 
 
 def scale_document(text: str, time_scale: float) -> str:
-    """Return a Prometheus configuration, rule file or Alertmanager configuration for time scale S, as YAML.
+    """Return a rule file or a configuration of Prometheus or Alertmanager for time scale S.
 
-    A duration under a key that is not known to scale or to stay is refused: guessing would make a run lie.
+    A duration under a key that is not known to scale or to stay is refused: guessing would make a
+    run lie.
     """
     check_time_scale(time_scale)
     try:
@@ -222,8 +227,8 @@ def _scale_node(node: Any, time_scale: float, *, where: str) -> Any:
         elif isinstance(value, str) and key != "scrape_timeout" and _looks_like_duration(value):
             known = ", ".join(sorted(SCALED_KEYS))
             raise UsageError(
-                f"{path}: {value!r} looks like a duration, but it is not decided whether {key!r} scales; "
-                f"add it to SCALED_KEYS ({known}) or REAL_KEYS"
+                f"{path}: {value!r} looks like a duration, but it is not decided whether {key!r} "
+                f"scales; add it to SCALED_KEYS ({known}) or REAL_KEYS"
             )
         else:
             scaled[key] = _scale_node(value, time_scale, where=path)

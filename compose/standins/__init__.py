@@ -1,1 +1,1 @@
-"""Stand-ins for what surrounds the backend; each is a process of its own and imports nothing else of this project."""
+"""Stand-ins for what surrounds the backend: own processes that import nothing else of ours."""

@@ -1,4 +1,4 @@
-"""Ask promtool what the production rules do with a made-up world, as intervals in which each alert fires."""
+"""Ask promtool when each alert of the production rules fires in a made-up world."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Intervals = dict[str, list[tuple[int, int | None]]]
 class Stretch:
     """What the world is like for `seconds`. Shares are of `rps`, for example `error=0.05`.
 
-    `app` and `exporter` are "up", "down" (the scrape fails) or "gone" (the target vanished); `restart` lets the
-    app's counters begin again at 0.
+    `app` and `exporter` are "up", "down" (the scrape fails) or "gone" (the target vanished);
+    `restart` lets the app's counters begin again at 0.
     """
 
     seconds: int
@@ -50,45 +50,40 @@ class Stretch:
         """How many scrapes this stretch holds."""
         return self.seconds // SCRAPE_S
 
+    def share(self, outcome: str) -> float:
+        """Return which share of the requests ends as `outcome`."""
+        shares = {"degraded": self.degraded, "error": self.error}
+        return shares.get(outcome, 1.0 - self.degraded - self.error)
+
+    def fast_share(self, outcome: str) -> float:
+        """Return which share of the answers with `outcome` takes at most half a second."""
+        if outcome == "error":
+            return 0.0 if self.slow_errors else 1.0
+        return 1.0 - self.slow
+
 
 def series_of(stretches: Sequence[Stretch]) -> dict[str, Values]:
     """Return every series of the world; None is a sample that is missing."""
-    outcome = 'route="{}",method="GET",status_code="{}",outcome="{}"'
-    shares = {
-        "ok": lambda s: 1.0 - s.error - s.degraded,
-        "degraded": lambda s: s.degraded,
-        "error": lambda s: s.error,
-    }
     series: dict[str, Values] = {
         'up{job="api",instance="app"}': _target(stretches, "app"),
         'up{job="exporter",instance="exporter"}': _target(stretches, "exporter"),
-        'redis_up{job="exporter"}': _gauge(stretches, "exporter", lambda s: s.redis_up),
-        'pg_up{job="exporter"}': _gauge(stretches, "exporter", lambda s: s.pg_up),
-        'http_requests_total{job="api",%s}' % outcome.format("/livez", 200, "ok"): _counter(
-            stretches, lambda _: 1.0
-        ),
-        'http_requests_total{job="api",%s}' % outcome.format("/readyz", 503, "error"): _counter(
-            stretches, lambda s: 1.0 if s.cut else 0.0
-        ),
+        'redis_up{job="exporter"}': _gauge(stretches, "exporter", [s.redis_up for s in stretches]),
+        'pg_up{job="exporter"}': _gauge(stretches, "exporter", [s.pg_up for s in stretches]),
+        _requests("/livez", "ok"): _counter(stretches, [1.0 for _ in stretches]),
+        _requests("/readyz", "error"): _counter(stretches, [float(bool(s.cut)) for s in stretches]),
     }
     for name in DEPENDENCIES:
-        series[f'app_dependency_up{{job="api",dependency="{name}"}}'] = _gauge(
-            stretches, "app", lambda s, name=name: name not in s.cut
-        )
-    for result, share in shares.items():
-        status = 503 if result == "error" else 200
-        labels = outcome.format(ROUTE, status, result)
-        series['http_requests_total{job="api",%s}' % labels] = _counter(
-            stretches, lambda s, share=share: s.rps * share(s)
-        )
-        histogram = f'job="api",route="{ROUTE}",method="GET",outcome="{result}"'
-        series[f"http_request_duration_seconds_count{{{histogram}}}"] = _counter(
-            stretches, lambda s, share=share: s.rps * share(s)
-        )
-        series[f'http_request_duration_seconds_bucket{{{histogram},le="0.5"}}'] = _counter(
-            stretches,
-            lambda s, share=share, result=result: s.rps * share(s) * _fast_share(s, result),
-        )
+        reached = [name not in s.cut for s in stretches]
+        up = f'app_dependency_up{{job="api",dependency="{name}"}}'
+        series[up] = _gauge(stretches, "app", reached)
+    for outcome in ("ok", "degraded", "error"):
+        rates = [s.rps * s.share(outcome) for s in stretches]
+        fast = [s.rps * s.share(outcome) * s.fast_share(outcome) for s in stretches]
+        labels = f'job="api",route="{ROUTE}",method="GET",outcome="{outcome}"'
+        series[_requests(ROUTE, outcome)] = _counter(stretches, rates)
+        series[f"http_request_duration_seconds_count{{{labels}}}"] = _counter(stretches, rates)
+        bucket = f'http_request_duration_seconds_bucket{{{labels},le="0.5"}}'
+        series[bucket] = _counter(stretches, fast)
     return series
 
 
@@ -97,8 +92,9 @@ def firing(
 ) -> Intervals:
     """Return for each alert the (first, end) of every stretch in which it fires, in seconds.
 
-    `end` is the first evaluation at which it no longer fires, None when it fires to the last. Every alert is looked
-    at at every evaluation, so an alert that is not in the result was silent all the time.
+    `end` is the first evaluation at which it no longer fires, None when it fires to the last. Every
+    alert is looked at at every evaluation, so an alert that is not in the result was silent all the
+    time.
     """
     until = sum(s.seconds for s in stretches)
     times = range(0, until, EVALUATION_S)
@@ -165,10 +161,10 @@ def _seconds(text: str) -> int:
     return sum(int(n) * units[u] for n, u in re.findall(r"(\d+)([dhms])", text))
 
 
-def _fast_share(stretch: Stretch, result: str) -> float:
-    if result == "error":
-        return 0.0 if stretch.slow_errors else 1.0
-    return 1.0 - stretch.slow
+def _requests(route: str, outcome: str) -> str:
+    status = 503 if outcome == "error" else 200
+    labels = f'route="{route}",method="GET",status_code="{status}",outcome="{outcome}"'
+    return f'http_requests_total{{job="api",{labels}}}'
 
 
 def _target(stretches: Sequence[Stretch], who: str) -> Values:
@@ -176,23 +172,25 @@ def _target(stretches: Sequence[Stretch], who: str) -> Values:
     return [value[getattr(s, who)] for s in stretches for _ in range(s.scrapes)]
 
 
-def _gauge(stretches: Sequence[Stretch], who: str, of) -> Values:
+def _gauge(stretches: Sequence[Stretch], who: str, values: Sequence[bool]) -> Values:
+    """Return a gauge that `who` tells while it is up, with one value a stretch."""
     return [
-        float(of(s)) if getattr(s, who) == "up" else None
-        for s in stretches
-        for _ in range(s.scrapes)
+        float(value) if getattr(stretch, who) == "up" else None
+        for stretch, value in zip(stretches, values, strict=True)
+        for _ in range(stretch.scrapes)
     ]
 
 
-def _counter(stretches: Sequence[Stretch], rate) -> Values:
+def _counter(stretches: Sequence[Stretch], rates: Sequence[float]) -> Values:
+    """Return a counter of the app, with one rate a second for each stretch."""
     total = 0.0
     values: Values = []
-    for stretch in stretches:
+    for stretch, rate in zip(stretches, rates, strict=True):
         if stretch.restart:
             total = 0.0
         for _ in range(stretch.scrapes):
             values.append(round(total, 3) if stretch.app == "up" else None)
-            total += rate(stretch) * SCRAPE_S if stretch.app == "up" else 0.0
+            total += rate * SCRAPE_S if stretch.app == "up" else 0.0
     return values
 
 

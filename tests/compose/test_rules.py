@@ -1,4 +1,4 @@
-"""The production rules, by promtool: each alert fires in time, stays silent for its near misses, and resolves."""
+"""By promtool: each alert fires in time, stays silent for its near misses, and resolves."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ALWAYS = "Watchdog"
 
 BEFORE_S = 1_200
 LONG_S = 6 * 3_600
-"""Healthy history that the windows of the burn-rate pages need; a shorter one makes them page too early."""
+"""Healthy history for the windows of the burn-rate pages; with less they page too early."""
 
 CUT_CACHE = frozenset({"redis-cache"})
 CUT_REDIS = frozenset({"redis-cache", "redis-broker"})
 CUT_DATABASE = frozenset({"postgres"})
 
-# What a total failure and its heal take, in seconds from the first bad scrape to the evaluation that tells.
-# `chaos.model.scenario.AlertSpec` holds the same figures plus one scrape and one evaluation of bad luck.
+# What a total failure and its heal take, from the first bad scrape to the evaluation that tells.
+# `chaos.model.scenario.AlertSpec` has the same seconds plus a scrape and an evaluation of bad luck.
 MEASURED = {
     "ApiDown": (60, 0),
     "CacheDown/redis-cache": (300, 0),
@@ -49,9 +49,10 @@ def _alerts() -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A world and what must fire in it, as {alert: (seconds after the fault's start, seconds after its end)}.
+    """A world and what must fire in it: {alert: (seconds after the fault's start, after its end)}.
 
-    The end is None where the alert must still fire when the world ends. Whatever is not named must be silent.
+    The end is None where the alert must still fire when the world ends. Whatever is not named must
+    be silent.
     """
 
     claim: str
@@ -77,7 +78,7 @@ def around(fault: Stretch, *, before: int = BEFORE_S, after: int = 900) -> tuple
 
 FIRES = (
     Case(
-        "a total outage pages within a minute, tells its size after five, and resolves in that order",
+        "a total outage pages within a minute, and tells its size after five",
         around(Stretch(600, error=1.0), before=LONG_S, after=2_400),
         {
             "ErrorBudgetBurnPage/fast": (60, 300),
@@ -245,7 +246,7 @@ def test_every_alert_fires_somewhere() -> None:
 
 @pytest.mark.parametrize("alert", MEASURED)
 def test_measured_times_are_what_the_cases_prove(alert: str) -> None:
-    """The table of times that scenarios plan with is the one that promtool confirms for a total failure."""
+    """The table of times that scenarios plan with is what promtool confirms."""
     proved = {case.fires[alert] for case in FIRES if alert in case.fires}
 
     assert MEASURED[alert] in proved

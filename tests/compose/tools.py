@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def tool(name: str) -> Path:
-    """Return the binary of a pinned tool. A missing one fails the test: skipping would prove nothing."""
+    """Return a pinned tool; a missing one fails the test, since skipping would prove nothing."""
     linked = ROOT / ".tools" / name
     found = str(linked) if linked.exists() else shutil.which(name)
     assert found, f"{name} is not in .tools; run `make setup`"

@@ -1,10 +1,9 @@
-"""A real Prometheus and Alertmanager on rendered production files, watching a world that a test controls."""
+"""A real Prometheus and Alertmanager on rendered files, watching a world that a test controls."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from chaos.runtime.monitoring import (
     write_backfill,
 )
 from chaos.runtime.timescale import scale_duration
+from tests.compose.servers import free_port
 from tests.compose.tools import ROOT, tool
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ DEPENDENCIES = ("redis-cache", "postgres", "s3")
 
 @dataclass
 class World:
-    """What the app and the exporter tell. Requests are counted as time goes by, `error` is their failing share."""
+    """What app and exporter tell; requests count up with time, `error` is their failing share."""
 
     error: float = 0.0
     cut: set[str] = field(default_factory=set)
@@ -122,7 +122,7 @@ async def living(folder: Path, time_scale: float) -> AsyncIterator[Living]:
             Alertmanager(f"http://{ports['alertmanager:9093']}")
         )
         async with asyncio.timeout(READY_LIMIT_S):
-            while not (await prometheus.ready() and await alertmanager.ready()):
+            while not (await prometheus.ready() and await alertmanager.ready()):  # noqa: ASYNC110 (a process)
                 await asyncio.sleep(0.02)
         yield Living(world, prometheus, alertmanager, sink, process)
 
@@ -158,13 +158,6 @@ async def start_prometheus(
         "--scrape.discovery-reload-interval=100ms",
         "--log.level=warn",
     )
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def _serve(exits: contextlib.AsyncExitStack, handler: object) -> str:

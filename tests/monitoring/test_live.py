@@ -1,4 +1,4 @@
-"""The rendered rules on a real Prometheus and Alertmanager at S = 60: in time, delivered, resolved, else silent."""
+"""The rendered rules on real servers at S = 60: in time, delivered, resolved, else silent."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def until(condition: Callable[[], bool], within_s: float) -> float:
 
 
 async def test_an_outage_pages_is_delivered_and_resolves(tmp_path: Path) -> None:
-    """From a cold start to a judged outage: gate, silence, page, delivery, resolution, and a third witness."""
+    """From a cold start: gate, silence, page, delivery, resolution, and a third witness."""
     files = tmp_path / "monitoring"
     files.mkdir()
     async with living(files, S) as parts:
@@ -67,6 +67,9 @@ async def test_an_outage_pages_is_delivered_and_resolves(tmp_path: Path) -> None
             await until(fired("CacheDown", dependency="redis-cache"), 10)
             # Alertmanager forgets an alert that resolves before its group's first notification.
             await until(_delivered(parts.sink, "CacheDown", "firing"), GROUP_WAIT_S + 2)
+            states = {a.name: a.state for a in await parts.alertmanager.alerts()}
+            assert states["CacheDown"] == "active"
+            assert states["DependencyDown"] == "suppressed", "the cause mutes the symptom"
 
             parts.world.set_error(0.0)
             parts.world.cut.clear()
@@ -91,7 +94,7 @@ async def test_an_outage_pages_is_delivered_and_resolves(tmp_path: Path) -> None
 
 
 async def test_a_dead_prometheus_is_seen_and_never_taken_for_silence(tmp_path: Path) -> None:
-    """After a kill, polls count as errors, nothing is called resolved, and the facts say that it is not alive."""
+    """After a kill polls are errors, nothing is called resolved, and the facts say it is dead."""
     files = tmp_path / "monitoring"
     files.mkdir()
     async with living(files, S) as parts:
@@ -119,7 +122,7 @@ def _delivered(sink: WebhookSink, name: str, status: str) -> Callable[[], bool]:
 
 
 def _in_time(alert: str, detected_s: float, *, resolved: float | None = None) -> bool:
-    """Compare with the production times that promtool measured, give or take a scrape, an evaluation, a poll."""
+    """Compare with what promtool measured, give or take a scrape, an evaluation, a poll."""
     detect, resolve = MEASURED[alert]
     good = abs(detected_s - detect / S) <= LUCK_S + POLL_S
     return good and (resolved is None or abs(resolved - resolve / S) <= LUCK_S + POLL_S)

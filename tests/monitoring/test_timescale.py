@@ -54,7 +54,7 @@ SCALES = st.floats(min_value=1, max_value=150)
     ],
 )
 def test_promql_scales_lengths_of_time_only(expr: str, scaled: str) -> None:
-    """Windows, steps, offsets, duration literals and marked numbers shrink; names, text and ratios stay."""
+    """Windows, steps, offsets, durations and marked numbers shrink; names, text, ratios stay."""
     assert scale_promql(expr, 60) == scaled
 
 
@@ -129,8 +129,10 @@ def test_limits_of_real_calls_stay() -> None:
 
 
 def test_an_unknown_duration_is_refused() -> None:
-    """A duration under a key of which nobody decided whether it scales is an error that names it."""
-    with pytest.raises(UsageError, match="storage.tsdb.out_of_order_time_window: '30m' looks like"):
+    """A duration whose key is not known to scale or to stay is an error that names it."""
+    with pytest.raises(
+        UsageError, match=r"storage\.tsdb\.out_of_order_time_window: '30m' looks like"
+    ):
         scale_document("storage:\n  tsdb:\n    out_of_order_time_window: 30m\n", 60)
 
 
@@ -152,7 +154,7 @@ def test_the_webhook_marker_becomes_the_sink() -> None:
 
 
 def _meaning(text: str) -> Any:
-    """Replace every duration by its length, so that 5m and 300000ms are equal; comments carry no meaning."""
+    """Replace every duration by its length, so that 5m and 300000ms are equal; drop comments."""
     return _walk(yaml.safe_load(text), lambda expr: _tokens(expr, keep=True), parse_duration_ms)
 
 
@@ -175,7 +177,7 @@ def _walk(node: Any, expr: Any, duration: Any) -> Any:
 
 
 def _tokens(expr: str, *, keep: bool) -> list[Any]:
-    """Split an expression by hand, apart from the code under test: at brackets and at marked numbers."""
+    """Split an expression apart from the code under test: at brackets and marked numbers."""
     out: list[Any] = []
     for line in expr.splitlines():
         code, _, comment = line.partition(" #")

@@ -1,4 +1,4 @@
-"""Prometheus and Alertmanager of a run: render at time scale S, backfill, ask, record, and check their honesty."""
+"""Prometheus and Alertmanager of a run: render, backfill, ask, record, and check their honesty."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Healthy history, written before Prometheus starts, so that long windows are true from the first second.
+"""Healthy history, so that long windows are true from Prometheus' first second.
 
-A cold 1 h window holds only what exists, so one bad minute looks like a bad hour and pages come too early. History
-instead of warm-up: 6 h of it are 6 minutes at S = 60 and take a tenth of a second to write.
+A cold 1 h window holds only what exists, so one bad minute looks like a bad hour and pages come too
+early. History instead of warm-up: 6 h of it are 6 minutes at S = 60 and take a tenth of a second to
+write.
 """
 
 from __future__ import annotations
@@ -36,11 +37,13 @@ def backfill_openmetrics(
     targets: Mapping[str, str],
     hours: float = HISTORY_HOURS,
 ) -> str:
-    """Return OpenMetrics text: `hours` virtual hours of healthy requests and scrapes that end just before `now`.
+    """Return OpenMetrics text of healthy requests and scrapes that end just before `now`.
 
-    `now` is wall-clock time in seconds, `rate_rps` the real rate that the run will have, `targets` maps each scrape
-    job to its instance label (`host:port`). The requests carry labels of their own (`instance="history"`), since the
-    windows sum over all; `up` carries the labels of the live targets, which carry the series on without a gap.
+    The history lasts `hours` virtual hours. `now` is wall-clock time in seconds, `rate_rps` the
+    real rate that the run will have, `targets` maps each scrape job to its instance label
+    (`host:port`). The requests carry labels of their own (`instance="history"`), since the windows
+    sum over all; `up` carries the labels of the live targets, which carry the series on without a
+    gap.
     """
     check_time_scale(time_scale)
     step_s = scale_duration_ms(SCRAPE_INTERVAL_MS, time_scale) / 1_000
@@ -61,11 +64,11 @@ def backfill_openmetrics(
 async def write_backfill(
     promtool: Path, data_dir: Path, text: str, *, within_s: float = 10.0
 ) -> None:
-    """Write OpenMetrics `text` as blocks into Prometheus' data folder, which no Prometheus may be using.
+    """Write OpenMetrics `text` as blocks into the data folder of a Prometheus that is not running.
 
     Raises `HarnessError` when promtool refuses the text or needs longer than `within_s`.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(data_dir.mkdir, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="backfill-") as folder:
         source = Path(folder) / "history.om"
         source.write_text(text)

@@ -39,8 +39,9 @@ class Series:
 class ActiveAlert:
     """An alert as a server shows it.
 
-    `state` is "pending" or "firing" at Prometheus and "active", "suppressed" or "unprocessed" at Alertmanager,
-    which also knows the `fingerprint` and the `receivers`. `since` is the server's own text (RFC 3339).
+    `state` is "pending" or "firing" at Prometheus and "active", "suppressed" or "unprocessed" at
+    Alertmanager, which also knows the `fingerprint` and the `receivers`. `since` is the server's
+    own text (RFC 3339).
     """
 
     name: str
@@ -53,7 +54,7 @@ class ActiveAlert:
 
 @dataclass(frozen=True, slots=True)
 class RuleState:
-    """One loaded rule: its group, its kind ("alerting" or "recording"), its health and when it last ran."""
+    """One loaded rule: `kind` is "alerting" or "recording", `evaluated` whether it ever ran."""
 
     name: str
     group: str
@@ -69,7 +70,7 @@ class _Client:
     product = ""
 
     def __init__(self, base_url: str, *, limit_s: float = CALL_LIMIT_S) -> None:
-        """Talk to the server at `base_url` (`http://host:port`); no call takes longer than `limit_s`."""
+        """Talk to the server at `http://host:port`; no call takes longer than `limit_s`."""
         self.base_url = base_url.rstrip("/")
         self._limit_s = limit_s
         self._session: aiohttp.ClientSession | None = None
@@ -139,7 +140,7 @@ class _Client:
 
 
 class Prometheus(_Client):
-    """The parts of Prometheus' HTTP API that a run needs. Every method raises `HarnessError` on trouble."""
+    """What a run needs of Prometheus' API; each method raises `HarnessError` on trouble."""
 
     product = "Prometheus"
 
@@ -162,7 +163,7 @@ class Prometheus(_Client):
     async def query_range(
         self, expr: str, *, start: float, end: float, step_s: float
     ) -> tuple[Series, ...]:
-        """Return the series of `expr` from `start` to `end` (Unix times), one point every `step_s`."""
+        """Return the series of `expr` between two Unix times, one point every `step_s`."""
         params = {
             "query": expr,
             "start": f"{start:.3f}",
@@ -213,7 +214,7 @@ class Prometheus(_Client):
 
 
 class Alertmanager(_Client):
-    """The parts of Alertmanager's HTTP API that a run needs. Every method raises `HarnessError` on trouble."""
+    """What a run needs of Alertmanager's API; each method raises `HarnessError` on trouble."""
 
     product = "Alertmanager"
 

@@ -1,4 +1,4 @@
-"""Was the monitoring of a run whole? Facts for `monitoring.json`, and the gate that a run waits at."""
+"""Whether the monitoring of a run was whole: the gate before it, the facts after it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ SHORT_WINDOW_MS = 300_000
 
 EVALUATION_INTERVAL_MS = 30_000
 FULL_SHARE = 0.85
-"""A short window is full when it holds this share of its scrapes: one is lost to the left-open range, and two or
-three to the second between the end of the history and the first live scrape."""
+"""A short window is full when it holds this share of its scrapes: one is lost to the left-open
+range, and two or three to the second between the end of the history and the first live scrape.
+"""
 
 JOBS = ("api", "exporter")
 _GATE_STEP_S = 0.1
@@ -51,10 +52,10 @@ class _Window:
 async def wait_until_full(
     prometheus: Prometheus, time_scale: float, *, within_s: float, jobs: Sequence[str] = JOBS
 ) -> float:
-    """Wait until a run may start: live scrapes, a full short window, every rule evaluated. Return the seconds it took.
+    """Wait until live scrapes fill the short window and every rule ran; return the seconds it took.
 
-    A run that injects earlier reads rates that are too low and detects too late. Raises `HarnessError` that names
-    what is missing when `within_s` is over.
+    A run that injects earlier reads rates that are too low and detects too late. Raises
+    `HarnessError` that names what is missing when `within_s` is over.
     """
     begun = time.monotonic()
     missing = "no answer"
@@ -78,13 +79,14 @@ async def monitoring_facts(
     time_scale: float,
     jobs: Sequence[str] = JOBS,
 ) -> dict[str, Any]:
-    """Return what `monitoring.json` holds about Prometheus between `start_s` and `end_s` (seconds from the anchor).
+    """Return what `monitoring.json` holds about Prometheus, seconds counted from the anchor.
 
-    Keys: `alive`, `problem`, `targets_up` {job: bool}, `scrapes_expected`, `scrapes_seen` and `scrapes_failed`
-    {job: n}, `iterations_missed`, `evaluation_failures`, `rules_loaded` (alert names), `rules_unhealthy`,
-    `notifications_failed`, `notifications_dropped`, `short_window_full` (at `start_s`), `alerts_history` (list of
-    {name, labels, first_s, last_s}: Prometheus' own memory of what fired, the third witness).
-    Never raises for a Prometheus that is dead: that is `alive: False`.
+    Keys: `alive`, `problem`, `targets_up` {job: bool}, `scrapes_expected`, `scrapes_seen` and
+    `scrapes_failed` {job: n}, `iterations_missed`, `evaluation_failures`, `rules_loaded` (alert
+    names), `rules_unhealthy`, `notifications_failed`, `notifications_dropped`, `short_window_full`
+    (at `start_s`), `alerts_history` (list of {name, labels, first_s, last_s}: Prometheus' own
+    memory of what fired, the third witness). Never raises for a Prometheus that is dead: that is
+    `alive: False`.
     """
     window = _Window(anchor_wall + start_s, anchor_wall + end_s, time_scale)
     try:
@@ -175,7 +177,7 @@ async def _count(prometheus: Prometheus, expr: str, at: float | None) -> int:
 
 
 async def _growth(prometheus: Prometheus, counter: str, window: _Window) -> int:
-    """Return how far a counter of the monitoring itself grew; not `increase`, which guesses beyond its samples."""
+    """Return how far a counter grew; not by `increase`, which guesses beyond its samples."""
     first = await _count(prometheus, counter, window.start)
     last = await _count(prometheus, counter, window.end)
     return last - first if last >= first else last

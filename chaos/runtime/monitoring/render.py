@@ -1,4 +1,4 @@
-"""Render the mounted files of Prometheus and Alertmanager for one run: its time scale, its webhook."""
+"""Render the files of Prometheus and Alertmanager for one run: its time scale, its webhook."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from chaos.runtime.timescale import check_time_scale, scale_document
 
 WEBHOOK_MARKER = "webhook-sink:9095"
-"""What `alertmanager.yml` names as the taker of notifications; a run puts its own recorder there."""
+"""What `alertmanager.yml` sends notifications to; a run puts its own recorder there."""
 
 NO_SINK = "127.0.0.1:9"
-"""The discard port: a stack without a recorder refuses notifications at once instead of resolving a name."""
+"""The discard port: without a recorder notifications are refused at once."""
 
 _COMPONENTS = frozenset({"prometheus", "alertmanager"})
 
@@ -20,8 +20,9 @@ def render(
 ) -> str:
     """Return the text of a mounted file as `component` gets it at `time_scale`.
 
-    Only the YAML files of prometheus and alertmanager change. `sink` is the `host:port` that takes notifications.
-    Raises `UsageError` for a time scale outside 1..150 and for a file whose scaling is not decided.
+    Only the YAML files of prometheus and alertmanager change. `sink` is the `host:port` that takes
+    notifications. Raises `UsageError` for a time scale outside 1..150 and for a file whose scaling
+    is not decided.
     """
     check_time_scale(time_scale)
     if component not in _COMPONENTS or not container_path.endswith((".yml", ".yaml")):

@@ -27,10 +27,11 @@ _ALERTMANAGER_STATES = {"unprocessed": "pending", "active": "firing", "suppresse
 
 
 class AlertSampler:
-    """Polls Prometheus and Alertmanager and appends an `AlertEvent` line to `alerts.jsonl` at every change.
+    """Appends an `AlertEvent` line to `alerts.jsonl` at every change that either server shows.
 
-    An alert that is no longer shown is "resolved". A poll that fails changes nothing, since nothing was seen; it is
-    counted in `poll_errors` and shows as `longest_gap_s`, so that a blind stretch is never taken for silence.
+    An alert that is no longer shown is "resolved". A poll that fails changes nothing, since nothing
+    was seen; it is counted in `poll_errors` and shows as `longest_gap_s`, so that a blind stretch
+    is never taken for silence.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class AlertSampler:
         await self.stop()
 
     def start(self) -> None:
-        """Start polling both servers, each at its own pace: one that hangs must not blind the other."""
+        """Start polling each server at its own pace: one that hangs must not blind the other."""
         self._path.touch()
         self._tasks = [asyncio.create_task(self._watch(source)) for source in self._sources]
 

@@ -31,8 +31,9 @@ class _Recording:
 class WebhookSink:
     """An HTTP server on 127.0.0.1 that takes Alertmanager's notifications.
 
-    It may outlive a run: `record` points it at a run folder, where `webhook.jsonl` gets one line an alert and
-    `webhook-raw.jsonl` one line a notification as it came. What arrives outside a recording is only counted.
+    It may outlive a run: `record` points it at a run folder, where `webhook.jsonl` gets one line an
+    alert and `webhook-raw.jsonl` one line a notification as it came. What arrives outside a
+    recording is only counted.
     """
 
     def __init__(self) -> None:
@@ -90,7 +91,7 @@ class WebhookSink:
         await self.stop()
 
     def record(self, folder: Path, clock: Callable[[], float]) -> None:
-        """From now on write deliveries into `folder`, stamped by `clock` (seconds from the run's start)."""
+        """From now on write into `folder`, stamped by `clock` (seconds from the run's start)."""
         self.deliveries = []
         self.refused = 0
         self._recording = _Recording(folder, clock)

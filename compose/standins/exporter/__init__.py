@@ -1,1 +1,1 @@
-"""The exporter: whether Redis and PostgreSQL are up and how long the queue is, true also while they hang."""
+"""The exporter: are Redis and PostgreSQL up, how long is the queue; true also while they hang."""

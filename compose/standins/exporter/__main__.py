@@ -1,4 +1,7 @@
-"""Run the exporter: `POSTGRES_DSN`, `REDIS_URL`, `BROKER_URL` name its targets, `HOST` and `PORT` its address."""
+"""Run the exporter.
+
+`POSTGRES_DSN`, `REDIS_URL` and `BROKER_URL` name its targets, `HOST` and `PORT` its address.
+"""
 
 from __future__ import annotations
 

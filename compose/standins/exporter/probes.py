@@ -1,7 +1,8 @@
 """The questions that the exporter asks, each over a connection of its own and within a limit.
 
-A target that hangs accepts connections and answers nothing, so every step, connecting included, runs under one limit;
-after a failure the connection is dropped, so that the next probe starts clean the moment the target is back.
+A target that hangs accepts connections and answers nothing, so every step, connecting included,
+runs under one limit; after a failure the connection is dropped, so that the next probe starts clean
+the moment the target is back.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LIMIT_S = 0.2
-"""How long a target may take: five times less than the second after which people would call it down."""
+"""How long a target may take: long for a healthy one, short for a scrape interval."""
 
 PROBE_ERRORS = (OSError, TimeoutError, RedisError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
@@ -41,7 +42,7 @@ class RedisQuestion:
     """A question to one Redis; subclasses say which."""
 
     def __init__(self, url: str) -> None:
-        """Ask the Redis at `url`. No retry: a probe that tries twice hides the failure that it looks for."""
+        """Ask the Redis at `url`, without retry: trying twice would hide what a probe looks for."""
         self._redis = Redis.from_url(
             url,
             socket_timeout=LIMIT_S,
@@ -61,7 +62,7 @@ class RedisQuestion:
 
 
 class RedisPing(RedisQuestion):
-    """Is Redis up?"""
+    """Asks whether Redis is up."""
 
     async def ask(self) -> float:
         """Return 1 when Redis answers PING."""
@@ -69,7 +70,7 @@ class RedisPing(RedisQuestion):
 
 
 class QueueLength(RedisQuestion):
-    """How many tasks wait in a Celery queue?"""
+    """Asks how many tasks wait in a Celery queue."""
 
     def __init__(self, url: str, queue: str) -> None:
         """Ask the broker at `url` for the list that kombu keeps `queue` in."""
@@ -82,7 +83,7 @@ class QueueLength(RedisQuestion):
 
 
 class PostgresSelect:
-    """Is PostgreSQL up?"""
+    """Asks whether PostgreSQL is up."""
 
     def __init__(self, dsn: str) -> None:
         """Ask the server at `dsn`."""

@@ -1,7 +1,8 @@
 """The exporter's metrics endpoint and the loops that keep its answers fresh.
 
-`/metrics` never waits for a target: it shows the last answers, which are at most `INTERVAL_S` and two limits old. An
-answer that is older (the exporter itself was stopped) is no knowledge, and no knowledge is never shown as "up".
+`/metrics` never waits for a target: it shows the last answers, which are at most `INTERVAL_S` and
+two limits old. An answer that is older (the exporter itself was stopped) is no knowledge, and no
+knowledge is never shown as "up".
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator
 
     from prometheus_client import Metric
 
@@ -30,7 +31,7 @@ log = logging.getLogger("exporter")
 
 
 class Answers(Collector):
-    """Turns the last answers into the metric names of redis_exporter, postgres_exporter and celery-exporter."""
+    """Shows the last answers under the names that the well-known exporters use."""
 
     def __init__(self, redis: Probe, postgres: Probe, queue: Probe, *, queue_name: str) -> None:
         """Show the answers of three probes."""
