@@ -1,0 +1,111 @@
+"""Settings from the environment, checked before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEVELOPMENT_SECRET_KEY = "development-only-secret-key-of-32-bytes-or-more"  # noqa: S105 - refused in production
+MIN_SECRET_BYTES = 32
+
+Environment = Literal["development", "production"]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class ConfigError(Exception):
+    """The environment is wrong; one line per mistake."""
+
+
+def _url_of(*schemes: str) -> AfterValidator:
+    def check(url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"must start with {' or '.join(f'{s}://' for s in schemes)}")
+        return url
+
+    return AfterValidator(check)
+
+
+def _host_and_port(endpoint: str) -> str:
+    host, _, port = endpoint.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        raise ValueError("must be host:port, without a scheme")
+    return endpoint
+
+
+RedisUrl = Annotated[SecretStr, _url_of("redis", "rediss")]
+
+
+class Settings(BaseSettings):
+    """Every knob of the backend, by the name of its environment variable in lower case."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=False)
+
+    environment: Environment = "development"
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port = 9000
+    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+
+    database_url: Annotated[SecretStr, _url_of("postgresql+asyncpg")] = SecretStr(
+        "postgresql+asyncpg://socialflow:socialflow@127.0.0.1:5432/socialflow"
+    )
+    redis_url: RedisUrl = SecretStr("redis://127.0.0.1:6379/0")
+    broker_url: RedisUrl = SecretStr("redis://127.0.0.1:6379/1")
+    s3_endpoint: Annotated[str, AfterValidator(_host_and_port)] = "127.0.0.1:7070"
+    s3_access_key: SecretStr = SecretStr("socialflow")
+    s3_secret_key: SecretStr = SecretStr("socialflow-development")
+    s3_bucket: Annotated[str, Field(min_length=3, max_length=63)] = "media"
+    s3_secure: bool = False
+    local_store_dir: Path = Path("media")
+    local_store_max_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
+    secret_key: SecretStr = SecretStr(DEVELOPMENT_SECRET_KEY)
+
+    health_check_interval_s: Annotated[float, Field(gt=0)] = 5.0
+    request_deadline_s: Annotated[float, Field(gt=0)] = 1.5
+    """Below the time that clients wait (2 s), so that they get an answer that says why."""
+
+    feature_redis_enabled: bool = True
+    feature_s3_enabled: bool = True
+    feature_ml_enabled: bool = True
+    feature_celery_enabled: bool = True
+    feature_2fa_enabled: bool = True
+    feature_live_enabled: bool = True
+
+    @model_validator(mode="after")
+    def _refuse_weak_secrets(self) -> Settings:
+        """Outside development a default or a short key would sign everybody's tokens."""
+        if self.environment == "development":
+            return self
+        key = self.secret_key.get_secret_value()
+        if key == DEVELOPMENT_SECRET_KEY or len(key.encode()) < MIN_SECRET_BYTES:
+            raise ValueError(
+                f"SECRET_KEY is the development default or shorter than {MIN_SECRET_BYTES} bytes; "
+                'set it to the output of: python -c "import secrets; print(secrets.token_hex(32))"'
+            )
+        return self
+
+
+def load_settings() -> Settings:
+    """Read the environment; raise `ConfigError` with one line per mistake."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [_mistake(dict(problem)) for problem in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _mistake(problem: dict[str, Any]) -> str:
+    """Name the variable, its value unless it is secret, and what was expected."""
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    field = str(problem["loc"][0])
+    known = Settings.model_fields.get(field)
+    secret = known is None or known.annotation is SecretStr
+    shown = "" if secret else f"={problem['input']!r}"
+    return f"{field.upper()}{shown}: {message[:1].lower()}{message[1:]}; correct it in the environment"

@@ -1,0 +1,200 @@
+"""Every metric family of the backend, and the server that shows them.
+
+Families are built on an injected registry, so that two apps can live in one process, and every child whose labels are
+known is created at start: a counter that is born with its first error hides that error from `increase()`.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
+
+from app.core.resilience.breaker import BreakerState
+from app.core.resilience.guard import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from wsgiref.simple_server import WSGIServer
+
+# Close together around the SLO's 0.5 s and up to client timeouts, so that no quantile sits on a wide bucket.
+HTTP_BUCKETS_S = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5),
+    *(0.6, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0),
+)
+# Beyond 1 s too: in an outage everything lands there.
+DB_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+CHECK_BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+DEPENDENCIES = ("postgres", "redis-cache", "redis-broker", "s3")
+OUTCOMES = ("ok", "degraded", "error")
+ANSWERS = (
+    *(("200", "ok"), ("200", "degraded"), ("202", "ok"), ("202", "degraded")),
+    *(("404", "ok"), ("405", "ok"), ("422", "ok")),
+    *(("500", "error"), ("503", "error"), ("504", "error")),
+)
+"""The (status_code, outcome) pairs that any route may give."""
+
+OPERATIONS = ("select", "insert", "update", "delete")
+TABLES = ("users", "videos", "video_views", "video_view_counts")
+CACHE_RESULTS = {
+    "get": ("hit", "miss", "error", "disabled"),
+    "set": ("ok", "error", "disabled"),
+    "delete": ("ok", "error", "disabled"),
+}
+STORAGE_RESULTS = {
+    "s3": {"get": ("hit", "missing", "error", "disabled"), "put": ("ok", "error", "disabled")},
+    "local": {"get": ("hit", "missing", "error"), "put": ("ok", "error"), "evict": ("ok",)},
+    "placeholder": {"get": ("hit",)},
+}
+POOL_STATES = ("checked_out", "idle", "overflow")
+
+
+class Metrics:
+    """All families; attributes carry the families' names."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        # A `_created` series beside each counter and histogram would double what a scrape costs.
+        disable_created_metrics()
+        self.registry = registry
+        self._add_http()
+        self._add_stores()
+        self._add_resilience()
+        ProcessCollector(registry=registry)
+        GCCollector(registry=registry)
+        self.views_total = Counter("views_total", "Video views accepted", registry=registry)
+        self.build_info = Gauge(
+            "build_info", "Always 1; what runs", ("version", "python"), registry=registry
+        )
+
+    def _add_http(self) -> None:
+        registry = self.registry
+        self.http_requests_total = Counter(
+            "http_requests_total",
+            "HTTP requests by how they ended",
+            ("method", "route", "status_code", "outcome"),
+            registry=registry,
+        )
+        self.http_request_duration_seconds = Histogram(
+            "http_request_duration_seconds",
+            "Time to the last byte of the answer",
+            ("method", "route", "outcome"),
+            buckets=HTTP_BUCKETS_S,
+            registry=registry,
+        )
+        self.http_requests_in_flight = Gauge(
+            "http_requests_in_flight", "Requests begun and not ended", registry=registry
+        )
+
+    def _add_stores(self) -> None:
+        registry = self.registry
+        self.cache_operations_total = Counter(
+            "cache_operations_total", "Cache operations", ("operation", "result"), registry=registry
+        )
+        for operation, results in CACHE_RESULTS.items():
+            for result in results:
+                self.cache_operations_total.labels(operation, result)
+        self.db_query_duration_seconds = Histogram(
+            "db_query_duration_seconds",
+            "Time of a unit of database work, waiting for a connection not included",
+            ("operation", "table"),
+            buckets=DB_BUCKETS_S,
+            registry=registry,
+        )
+        for operation, table in product(OPERATIONS, TABLES):
+            self.db_query_duration_seconds.labels(operation, table)
+        self.db_pool_connections = Gauge(
+            "db_pool_connections", "Connections of the pool", ("state",), registry=registry
+        )
+        for state in POOL_STATES:
+            self.db_pool_connections.labels(state)
+        self.db_pool_max_connections = Gauge(
+            "db_pool_max_connections", "Connections that the pool may hold", registry=registry
+        )
+        self.db_pool_wait_seconds = Histogram(
+            "db_pool_wait_seconds",
+            "Time that a unit of work waited for a connection",
+            buckets=DB_BUCKETS_S,
+            registry=registry,
+        )
+        self.storage_operations_total = Counter(
+            "storage_operations_total",
+            "Operations on stored objects",
+            ("backend", "operation", "result"),
+            registry=registry,
+        )
+        for backend, operations in STORAGE_RESULTS.items():
+            for operation, results in operations.items():
+                for result in results:
+                    self.storage_operations_total.labels(backend, operation, result)
+
+    def _add_resilience(self) -> None:
+        registry = self.registry
+        self.app_dependency_up = Gauge(
+            "app_dependency_up",
+            "1 when the last health check reached the dependency",
+            ("dependency",),
+            registry=registry,
+        )
+        self.app_dependency_check_duration_seconds = Histogram(
+            "app_dependency_check_duration_seconds",
+            "Time of a health check",
+            ("dependency",),
+            buckets=CHECK_BUCKETS_S,
+            registry=registry,
+        )
+        self.app_breaker_state = Gauge(
+            "app_breaker_state", "1 for the state it is in", ("name", "state"), registry=registry
+        )
+        self.app_fallback_total = Counter(
+            "app_fallback_total",
+            "Answers from a fallback, by why the dependency was not used",
+            ("dependency", "reason"),
+            registry=registry,
+        )
+        for dependency in DEPENDENCIES:
+            # 0 until the first health check has seen it: unknown is not up.
+            self.app_dependency_up.labels(dependency)
+            self.app_dependency_check_duration_seconds.labels(dependency)
+            for reason in Reason:
+                self.app_fallback_total.labels(dependency, reason)
+
+    def set_breaker_state(self, name: str, state: str) -> None:
+        """Show that breaker `name` is in `state`: 1 there, 0 in the other states."""
+        for each in BreakerState:
+            self.app_breaker_state.labels(name, each).set(each == state)
+
+    def add_routes(self, routes: Iterable[tuple[str, str]]) -> None:
+        """Create the children of every (method, route template) that the app serves."""
+        for method, route in routes:
+            for status_code, outcome in ANSWERS:
+                self.http_requests_total.labels(method, route, status_code, outcome)
+            for outcome in OUTCOMES:
+                self.http_request_duration_seconds.labels(method, route, outcome)
+
+    def watch_pool(
+        self, *, size: int, checked_out: Callable[[], int], idle: Callable[[], int]
+    ) -> None:
+        """Show a database pool of `size` connections, read at each scrape."""
+        self.db_pool_max_connections.set(size)
+        self.db_pool_connections.labels("checked_out").set_function(checked_out)
+        self.db_pool_connections.labels("idle").set_function(idle)
+
+
+def serve_metrics(metrics: Metrics, host: str, port: int) -> tuple[WSGIServer, Any]:
+    """Serve /metrics from a thread, so that it answers while the event loop is blocked.
+
+    Returns the server (`server_port` is the real port when `port` is 0; `shutdown()` ends it) and its thread.
+    OpenMetrics, which carries the exemplars, is given to scrapers that ask for it by `Accept`.
+    """
+    return start_http_server(port, host, metrics.registry)

@@ -1,0 +1,203 @@
+"""The one way to call a dependency: timeout, bulkhead and breaker around it, one error out of it."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import structlog
+
+from app.core.errors import UnavailableError
+from app.core.resilience.breaker import (
+    Breaker,
+    BreakerConfig,
+    BreakerOpenError,
+    BreakerState,
+    Transition,
+)
+from app.core.resilience.bulkhead import Bulkhead, BulkheadFullError
+from app.core.resilience.deadline import remaining_s
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+log = structlog.get_logger(component="resilience")
+
+
+class Reason(StrEnum):
+    """Why a dependency was unavailable. A closed list: it is a metric label."""
+
+    TIMEOUT = "timeout"
+    REFUSED = "refused"
+    RESET = "reset"
+    BREAKER_OPEN = "breaker_open"
+    BULKHEAD_FULL = "bulkhead_full"
+    DEADLINE = "deadline"
+    ERROR = "error"
+
+
+class DependencyUnavailableError(UnavailableError):
+    """The dependency did not do its work. Callers with a fallback catch it; without one it answers 503."""
+
+    def __init__(self, dependency: str, reason: Reason, retry_after_s: float = 1.0) -> None:
+        super().__init__(dependency, retry_after_s)
+        self.reason = reason
+
+
+class BreakerGauge(Protocol):
+    """Where breaker states are shown (`Metrics`)."""
+
+    def set_breaker_state(self, name: str, state: str) -> None:
+        """Show that breaker `name` is in `state`."""
+
+
+def classify(error: Exception) -> Reason | None:
+    """Name why a call failed, or None when the dependency is not to blame (the caller's own error).
+
+    Libraries wrap the socket's error, so the whole chain is looked at, outermost first.
+    """
+    unavailable = False
+    for link in causes(error):
+        if isinstance(link, ConnectionRefusedError):
+            return Reason.REFUSED
+        if isinstance(link, ConnectionError | EOFError):
+            return Reason.RESET
+        if isinstance(link, TimeoutError):
+            return Reason.TIMEOUT
+        unavailable = unavailable or isinstance(link, OSError)
+    return Reason.ERROR if unavailable else None
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """Return the error and what caused it, outermost first."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    return chain
+
+
+class Guard:
+    """What stands around every call of one dependency.
+
+    A full bulkhead says that callers are too many, not that the dependency is ill, so the breaker hears only of calls
+    that were made. There is no retry: a retry in an outage doubles the load and the wait, and each fallback is
+    cheaper than a second try.
+    """
+
+    def __init__(
+        self,
+        dependency: str,
+        *,
+        timeout_s: float,
+        bulkhead: Bulkhead,
+        breaker: Breaker,
+        probe_timeout_s: float | None = None,
+        classify: Callable[[Exception], Reason | None] = classify,
+    ) -> None:
+        self.dependency = dependency
+        self.timeout_s = timeout_s
+        self.bulkhead = bulkhead
+        self.breaker = breaker
+        # A probe is a user's request spent on a dependency that was just ill: it gets less patience.
+        self.probe_timeout_s = timeout_s if probe_timeout_s is None else probe_timeout_s
+        self._classify = classify
+
+    async def call(self, fn: Callable[[], Awaitable[T]]) -> T:
+        """Run `fn` within all limits; raise `DependencyUnavailableError` when the dependency failed.
+
+        An error that is not the dependency's (by `classify`) passes through and counts as an answer.
+        """
+        if self.breaker.refusing:
+            # Before the bulkhead: while stuck calls still hold its slots, nobody should wait for one.
+            raise DependencyUnavailableError(self.dependency, Reason.BREAKER_OPEN)
+        try:
+            async with self.bulkhead:
+                return await self._run(fn)
+        except BulkheadFullError as full:
+            raise DependencyUnavailableError(self.dependency, Reason.BULKHEAD_FULL) from full
+        except BreakerOpenError as refused:
+            raise DependencyUnavailableError(
+                self.dependency, Reason.BREAKER_OPEN, refused.retry_after_s
+            ) from refused
+
+    async def _run(self, fn: Callable[[], Awaitable[T]]) -> T:
+        left_s = remaining_s()
+        if left_s <= 0:
+            raise DependencyUnavailableError(self.dependency, Reason.DEADLINE)
+        permit = self.breaker.acquire()
+        patience_s = self.probe_timeout_s if permit.probe else self.timeout_s
+        timeout = asyncio.timeout(min(patience_s, left_s))
+        try:
+            async with timeout:
+                result = await fn()
+        except asyncio.CancelledError:
+            permit.cancelled()
+            raise
+        except Exception as error:
+            if timeout.expired() and left_s < patience_s:
+                # The caller ran out of time, which says little about the dependency.
+                permit.cancelled()
+                raise DependencyUnavailableError(self.dependency, Reason.DEADLINE) from error
+            reason = Reason.TIMEOUT if timeout.expired() else self._classify(error)
+            if reason is None:
+                permit.succeeded()
+                raise
+            permit.failed()
+            raise DependencyUnavailableError(self.dependency, reason) from error
+        except BaseException:
+            permit.cancelled()
+            raise
+        permit.succeeded()
+        return result
+
+
+def build_guard(
+    dependency: str,
+    *,
+    timeout_s: float,
+    breaker: BreakerConfig,
+    max_concurrent: int,
+    max_waiting: int = 0,
+    max_wait_s: float = 0.1,
+    probe_timeout_s: float | None = None,
+    classify: Callable[[Exception], Reason | None] = classify,
+    gauge: BreakerGauge,
+) -> Guard:
+    """Build the guard of `dependency`, whose breaker reports to the log and to `gauge`."""
+
+    def changed(transition: Transition) -> None:
+        gauge.set_breaker_state(dependency, transition.after)
+        log_transition(transition)
+
+    gauge.set_breaker_state(dependency, BreakerState.CLOSED)
+    return Guard(
+        dependency,
+        timeout_s=timeout_s,
+        bulkhead=Bulkhead(dependency, max_concurrent, max_waiting, max_wait_s=max_wait_s),
+        breaker=Breaker(dependency, breaker, on_transition=changed),
+        probe_timeout_s=probe_timeout_s,
+        classify=classify,
+    )
+
+
+def log_transition(transition: Transition) -> None:
+    """Write one line per change of state; single calls are counted, not logged."""
+    fields = {
+        "breaker": transition.breaker,
+        "before": str(transition.before),
+        "failure_rate": round(transition.failure_rate, 3),
+        "slow_rate": round(transition.slow_rate, 3),
+        "calls": transition.calls,
+    }
+    match transition.after:
+        case BreakerState.OPEN:
+            log.warning("breaker_opened", **fields)
+        case BreakerState.HALF_OPEN:
+            log.info("breaker_half_open", **fields)
+        case BreakerState.CLOSED:
+            log.info("breaker_closed", **fields)
