@@ -57,8 +57,12 @@ def entry() -> NoReturn:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="chaosbed", description="Break Social Flow on purpose, and prove what it did.")
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser, metavar="COMMAND")
+    parser = _Parser(
+        prog="chaosbed", description="Break Social Flow on purpose, and prove what it did."
+    )
+    commands = parser.add_subparsers(
+        dest="command", required=True, parser_class=_Parser, metavar="COMMAND"
+    )
 
     def add(name: str, act: object, text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
@@ -66,9 +70,16 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     def add_stack(command: argparse.ArgumentParser) -> None:
-        command.add_argument("--time-scale", type=float, default=DEFAULT_TIME_SCALE, metavar="S",
-                             help="compress alert time by S (default 60)")
-        command.add_argument("--port-base", type=int, metavar="PORT", help="first port of the block to use")
+        command.add_argument(
+            "--time-scale",
+            type=float,
+            default=DEFAULT_TIME_SCALE,
+            metavar="S",
+            help="compress alert time by S (default 60)",
+        )
+        command.add_argument(
+            "--port-base", type=int, metavar="PORT", help="first port of the block to use"
+        )
 
     listing = add("list", _list, "list the scenarios")
     listing.add_argument("--json", action="store_true", help="as JSON")
@@ -78,19 +89,29 @@ def _parser() -> argparse.ArgumentParser:
     run = add("run", _run, "run scenarios and judge them")
     run.add_argument("names", nargs="*", metavar="SCENARIO")
     run.add_argument("--all", action="store_true", help="every scenario")
-    run.add_argument("--gate", action="store_true", help="the short CI set, with suite JUnit and summary")
+    run.add_argument(
+        "--gate", action="store_true", help="the short CI set, with suite JUnit and summary"
+    )
     run.add_argument("--runtime", default="local", help="what brings the system up (default local)")
-    run.add_argument("--rate", type=float, metavar="RPS", help="arrivals a second instead of the scenario's")
+    run.add_argument(
+        "--rate", type=float, metavar="RPS", help="arrivals a second instead of the scenario's"
+    )
     run.add_argument("--seed", type=int, help="seed of the load instead of the scenario's")
     run.add_argument("--out", type=Path, default=RUNS, metavar="DIR", help="where run folders go")
-    run.add_argument("--dry-run", action="store_true", help="rehearse only: show the timeline and stop")
+    run.add_argument(
+        "--dry-run", action="store_true", help="rehearse only: show the timeline and stop"
+    )
     run.add_argument("--no-color", action="store_true", help="no colours")
-    run.add_argument("--json", action="store_true", help="one JSON line a verdict on standard output")
+    run.add_argument(
+        "--json", action="store_true", help="one JSON line a verdict on standard output"
+    )
     add_stack(run)
     add_stack(add("up", _up, "bring a stack up to play with"))
     add("down", _down, "end the living stack")
     add("status", _status, "show the living stack")
-    inject = add("inject", _inject, "break something on the living stack: KIND TARGET [name=value] [for=30s]")
+    inject = add(
+        "inject", _inject, "break something on the living stack: KIND TARGET [name=value] [for=30s]"
+    )
     inject.add_argument("fault", nargs="+")
     add("heal", _heal, "undo every fault on the living stack")
     loadtest = add("loadtest", _loadtest, "open the Locust web UI on a living stack")
@@ -98,13 +119,17 @@ def _parser() -> argparse.ArgumentParser:
     add_stack(loadtest)
     judge = add("judge", _judge, "judge a run folder again")
     judge.add_argument("folder", type=Path)
-    report = add("report", _report, "render a run folder again (the newest when none is given), and the index")
+    report = add(
+        "report",
+        _report,
+        "render a run folder again (the newest when none is given), and the index",
+    )
     report.add_argument("folder", type=Path, nargs="?")
     return parser
 
 
 def _list(options: argparse.Namespace, _given: list[str]) -> int:
-    from chaos.engine.catalogue import load_scenario, names  # noqa: PLC0415 (keeps `--help` fast)
+    from chaos.engine.catalogue import load_scenario, names
 
     scenarios = [load_scenario(ROOT, name) for name in names(ROOT)]
     if options.json:
@@ -112,30 +137,32 @@ def _list(options: argparse.Namespace, _given: list[str]) -> int:
         sys.stdout.write(json.dumps(rows, indent=1) + "\n")
     else:
         for scenario in scenarios:
-            sys.stdout.write(f"{scenario.name:<18} {scenario.duration_s:4.0f} s  {scenario.claim}\n")
+            sys.stdout.write(
+                f"{scenario.name:<18} {scenario.duration_s:4.0f} s  {scenario.claim}\n"
+            )
     return 0
 
 
 def _setup(_options: argparse.Namespace, _given: list[str]) -> int:
-    from chaos.setup import run_setup  # noqa: PLC0415
+    from chaos.setup.build import run_setup
 
     run_setup(lambda text: print(text, flush=True))  # noqa: T201 (progress for people)
     return 0
 
 
 def _doctor(options: argparse.Namespace, _given: list[str]) -> int:
-    from chaos.setup import run_doctor  # noqa: PLC0415
+    from chaos.setup.doctor import run_doctor
 
     return run_doctor(lambda text: print(text, flush=True), as_json=options.json)  # noqa: T201
 
 
 def _run(options: argparse.Namespace, given: list[str]) -> int:
-    from chaos.engine.catalogue import load_system  # noqa: PLC0415
-    from chaos.engine.preflight import check_tools  # noqa: PLC0415
-    from chaos.engine.rehearse import rehearse  # noqa: PLC0415
-    from chaos.engine.run_folder import check_writable  # noqa: PLC0415
-    from chaos.engine.session import RUNTIMES, read_topology  # noqa: PLC0415
-    from chaos.engine.suite import SuiteOptions, run_suite  # noqa: PLC0415
+    from chaos.engine.catalogue import load_system
+    from chaos.engine.preflight import check_tools
+    from chaos.engine.rehearse import rehearse
+    from chaos.engine.run_folder import check_writable
+    from chaos.engine.session import RUNTIMES, read_topology
+    from chaos.engine.suite import SuiteOptions, run_suite
 
     scenarios = _chosen(options)
     time_scale = _time_scale(options)
@@ -168,19 +195,28 @@ def _run(options: argparse.Namespace, given: list[str]) -> int:
 
 
 def _chosen(options: argparse.Namespace) -> list[Scenario]:
-    from chaos.engine.catalogue import adjusted, gate_names, load_scenario, names  # noqa: PLC0415
+    from chaos.engine.catalogue import adjusted, gate_names, load_scenario, names
 
     if sum((bool(options.names), options.all, options.gate)) != 1:
-        raise UsageError("name scenarios, or --all, or --gate (one of the three); `chaosbed list` shows the names")
+        raise UsageError(
+            "name scenarios, or --all, or --gate (one of the three); `chaosbed list` shows the names"
+        )
     gate = gate_names(ROOT)
-    chosen = options.names or (gate if options.gate else [*gate, *(n for n in names(ROOT) if n not in gate)])
-    return [adjusted(load_scenario(ROOT, name), rate_rps=options.rate, seed=options.seed) for name in chosen]
+    chosen = options.names or (
+        gate if options.gate else [*gate, *(n for n in names(ROOT) if n not in gate)]
+    )
+    return [
+        adjusted(load_scenario(ROOT, name), rate_rps=options.rate, seed=options.seed)
+        for name in chosen
+    ]
 
 
 def _time_scale(options: argparse.Namespace) -> float:
     scale = float(options.time_scale)
     if not 1 <= scale <= MAX_TIME_SCALE:
-        raise UsageError(f"--time-scale {scale:g}; expected 1 (real time) to {MAX_TIME_SCALE:g}, the default is 60")
+        raise UsageError(
+            f"--time-scale {scale:g}; expected 1 (real time) to {MAX_TIME_SCALE:g}, the default is 60"
+        )
     return scale
 
 
@@ -199,45 +235,45 @@ def _interruptible(work: Coroutine[object, object, int]) -> int:
 
 
 def _up(options: argparse.Namespace, _given: list[str]) -> int:
-    from chaos.engine.hand import bring_up  # noqa: PLC0415
+    from chaos.engine.hand import bring_up
 
     return bring_up(ROOT, _time_scale(options), options.port_base)
 
 
 def _down(_options: argparse.Namespace, _given: list[str]) -> int:
-    from chaos.engine.hand import take_down  # noqa: PLC0415
+    from chaos.engine.hand import take_down
 
     return _interruptible(take_down(ROOT))
 
 
 def _status(_options: argparse.Namespace, _given: list[str]) -> int:
-    from chaos.engine.hand import show_status  # noqa: PLC0415
+    from chaos.engine.hand import show_status
 
     return _interruptible(show_status(ROOT))
 
 
 def _inject(options: argparse.Namespace, _given: list[str]) -> int:
-    from chaos.engine.hand import inject  # noqa: PLC0415
+    from chaos.engine.hand import inject
 
     return _interruptible(inject(ROOT, " ".join(options.fault)))
 
 
 def _heal(_options: argparse.Namespace, _given: list[str]) -> int:
-    from chaos.engine.hand import heal  # noqa: PLC0415
+    from chaos.engine.hand import heal
 
     return _interruptible(heal(ROOT))
 
 
 def _loadtest(options: argparse.Namespace, _given: list[str]) -> int:
-    from chaos.engine.hand import open_locust  # noqa: PLC0415
+    from chaos.engine.hand import open_locust
 
     return open_locust(ROOT, _time_scale(options), options.port_base, options.web_port)
 
 
 def _judge(options: argparse.Namespace, _given: list[str]) -> int:
-    from chaos.engine.catalogue import load_scenario, load_system  # noqa: PLC0415
-    from chaos.engine.conclude import conclude, kept  # noqa: PLC0415
-    from chaos.model.evidence import load_evidence  # noqa: PLC0415
+    from chaos.engine.catalogue import load_scenario, load_system
+    from chaos.engine.conclude import conclude, kept
+    from chaos.model.evidence import load_evidence
 
     folder = options.folder.resolve()
     scenario = load_scenario(ROOT, load_evidence(folder).plan.scenario)
@@ -248,14 +284,16 @@ def _judge(options: argparse.Namespace, _given: list[str]) -> int:
 
 
 def _report(options: argparse.Namespace, _given: list[str]) -> int:
-    from chaos.engine.conclude import render  # noqa: PLC0415
+    from chaos.engine.conclude import render
 
     folder = options.folder.resolve() if options.folder else None
     if folder is None:
         with contextlib.suppress(ValueError):
             folder = max(p.parent for p in RUNS.glob("*/run.json"))
     if folder is None or not (folder / "run.json").is_file():
-        raise UsageError(f"{folder or RUNS} holds no run.json; run a scenario first, as `make chaos SCENARIO=redis-down`")
+        raise UsageError(
+            f"{folder or RUNS} holds no run.json; run a scenario first, as `make chaos SCENARIO=redis-down`"
+        )
 
     async def both() -> int:
         await render(ROOT, str(folder))

@@ -81,11 +81,17 @@ class Console:
             self.out.flush()
             return
         passed = sum(f.verdict is Verdict.PASS for f in result.findings)
-        head = self._paint(f"1;{COLOURS[result.verdict]}", f"{result.verdict.value} {result.scenario}")
-        self._line(f"{head}  {passed} of {len(result.findings)} findings hold, {result.timings.get('total_s', 0):.1f} s")
+        head = self._paint(
+            f"1;{COLOURS[result.verdict]}", f"{result.verdict.value} {result.scenario}"
+        )
+        self._line(
+            f"{head}  {passed} of {len(result.findings)} findings hold, {result.timings.get('total_s', 0):.1f} s"
+        )
         for finding in result.findings:
             mark = self._paint(COLOURS[finding.verdict], MARKS[finding.verdict])
-            self._line(f"  {mark} {finding.kind:<11} {finding.name} [{finding.phase}]: {finding.sentence}")
+            self._line(
+                f"  {mark} {finding.kind:<11} {finding.name} [{finding.phase}]: {finding.sentence}"
+            )
         self._line(f"  report: {folder / 'report.html'}")
 
     def _line(self, text: str) -> None:

@@ -54,7 +54,11 @@ def firings(evidence: Evidence) -> tuple[Firing, ...]:
 def alert_fires(expectation: AlertFires, evidence: Evidence, _system: System) -> Finding:
     """Judge that the alert fired in time after the injection, was delivered, and resolved in time after the heal."""
     name = _title(expectation)
-    confirmed = [i.confirmed_s for i in injections_of(evidence, expectation.phase) if i.confirmed_s is not None]
+    confirmed = [
+        i.confirmed_s
+        for i in injections_of(evidence, expectation.phase)
+        if i.confirmed_s is not None
+    ]
     if not confirmed:
         text = "no fault was confirmed in this phase, so the alert had no reason to fire"
         return _finding(expectation, name, Verdict.INCONCLUSIVE, None, text)
@@ -70,7 +74,11 @@ def alert_fires(expectation: AlertFires, evidence: Evidence, _system: System) ->
     if expectation.delivered and record.delivered_s is None:
         problems.append("never delivered to the webhook")
     healed = last_heal_s(evidence)
-    resolved_in = None if record.resolved_s is None or healed is None else max(0.0, record.resolved_s - healed)
+    resolved_in = (
+        None
+        if record.resolved_s is None or healed is None
+        else max(0.0, record.resolved_s - healed)
+    )
     if resolved_in is None:
         problems.append("never resolved")
     elif resolved_in > expectation.resolves_within_s:
@@ -87,13 +95,21 @@ def alert_fires(expectation: AlertFires, evidence: Evidence, _system: System) ->
 
 def alert_record(expectation: AlertFires, evidence: Evidence) -> AlertRecord:
     """Return what was seen of an expected alert, counted from the confirmation of its fault."""
-    confirmed = [i.confirmed_s for i in injections_of(evidence, expectation.phase) if i.confirmed_s is not None]
+    confirmed = [
+        i.confirmed_s
+        for i in injections_of(evidence, expectation.phase)
+        if i.confirmed_s is not None
+    ]
     start = min(confirmed, default=float("inf"))
     stretches = [
-        f for f in firings(evidence) if _matches(expectation, f.name, f.labels) and f.fired_s >= start
+        f
+        for f in firings(evidence)
+        if _matches(expectation, f.name, f.labels) and f.fired_s >= start
     ]
     first = stretches[0] if stretches else None
-    deliveries = [d for d in evidence.deliveries if _matches(expectation, d.name, d.labels) and d.t_s >= start]
+    deliveries = [
+        d for d in evidence.deliveries if _matches(expectation, d.name, d.labels) and d.t_s >= start
+    ]
     return AlertRecord(
         name=expectation.alert,
         labels=first.labels if first else dict(expectation.labels),
@@ -116,7 +132,9 @@ def others_silent(
     missing = sorted({a.name for a in system.alerts} - loaded)
     if missing:
         text = f"rules not loaded, so their silence proves nothing: {', '.join(missing)}"
-        return Finding("alert", "all other alerts silent", "run", Verdict.INCONCLUSIVE, None, 0, "alerts", text)
+        return Finding(
+            "alert", "all other alerts silent", "run", Verdict.INCONCLUSIVE, None, 0, "alerts", text
+        )
     start = min((i.asked_s for i in evidence.injections), default=float("inf"))
     extra = [
         f
@@ -132,19 +150,25 @@ def others_silent(
         else f"silent: {len(loaded - always) - len({e.alert for e in expected})} other rules, evaluated all along"
     )
     verdict = Verdict.FAIL if extra else Verdict.PASS
-    return Finding("alert", "all other alerts silent", "run", verdict, len(extra), 0, "alerts", text)
+    return Finding(
+        "alert", "all other alerts silent", "run", verdict, len(extra), 0, "alerts", text
+    )
 
 
 def scorecard(scenario: Scenario, evidence: Evidence, system: System) -> tuple[AlertRecord, ...]:
     """Return one record for each expected alert, each that fired, and each other rule (silent)."""
     expected = [e for e in scenario.expectations if isinstance(e, AlertFires)]
-    allowed = {n for e in scenario.expectations if isinstance(e, OtherAlertsSilent) for n in e.allowed}
+    allowed = {
+        n for e in scenario.expectations if isinstance(e, OtherAlertsSilent) for n in e.allowed
+    }
     always = {a.name for a in system.alerts if a.always}
     records = [alert_record(e, evidence) for e in expected]
     for firing in firings(evidence):
         if any(_matches(e, firing.name, firing.labels) for e in expected):
             continue
-        kind = "always" if firing.name in always else "allowed" if firing.name in allowed else "silent"
+        kind = (
+            "always" if firing.name in always else "allowed" if firing.name in allowed else "silent"
+        )
         records.append(
             AlertRecord(firing.name, firing.labels, kind, firing.fired_s, firing.resolved_s, None)
         )
@@ -165,7 +189,9 @@ def _key(name: str, labels: dict[str, str]) -> str:
 
 
 def _labels(labels: dict[str, str]) -> str:
-    inner = ", ".join(f"{k}={v}" for k, v in sorted(labels.items()) if k not in {"alertname", "severity"})
+    inner = ", ".join(
+        f"{k}={v}" for k, v in sorted(labels.items()) if k not in {"alertname", "severity"}
+    )
     return f"{{{inner}}}" if inner else ""
 
 
@@ -176,4 +202,6 @@ def _title(expectation: AlertFires) -> str:
 def _finding(
     expectation: AlertFires, name: str, verdict: Verdict, measured: float | None, sentence: str
 ) -> Finding:
-    return Finding("alert", name, expectation.phase, verdict, measured, expectation.within_s, "s", sentence)
+    return Finding(
+        "alert", name, expectation.phase, verdict, measured, expectation.within_s, "s", sentence
+    )

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chaos.checks.common import at_most, bad_mask, in_force, injections_of, interval_text, percent, select
+from chaos.checks.common import (
+    at_most,
+    bad_mask,
+    in_force,
+    injections_of,
+    interval_text,
+    percent,
+    select,
+)
 from chaos.model.slo import wilson
 from chaos.model.verdict import Finding, Verdict
 
@@ -18,7 +26,9 @@ def degrades(expectation: Degrades, evidence: Evidence, _system: System) -> Find
     """Judge that arrivals said `X-Degraded: feature` instead of failing while the fault was in force."""
     rows = select(evidence, in_force(evidence, expectation.phase), expectation.routes)
     total = len(rows)
-    said = int(rows["degraded"].astype(str).str.split(",").map(lambda x: expectation.feature in x).sum())
+    said = int(
+        rows["degraded"].astype(str).str.split(",").map(lambda x: expectation.feature in x).sum()
+    )
     bad = int(bad_mask(rows).sum())
     share = wilson(said, total)
     bad_verdict, _ = at_most(bad, total, expectation.max_bad_share)
@@ -68,19 +78,37 @@ def breaker_opens(expectation: BreakerOpens, evidence: Evidence, _system: System
     faults = injections_of(evidence, expectation.phase)
     events = [e for e in evidence.log_events if e.fields.get("breaker") == expectation.breaker]
     asked = min((i.asked_s for i in faults), default=None)
-    opened = [e.t_s for e in events if e.event == "breaker_opened" and asked is not None and e.t_s >= asked]
+    opened = [
+        e.t_s
+        for e in events
+        if e.event == "breaker_opened" and asked is not None and e.t_s >= asked
+    ]
     rows = evidence.arrivals
     met = rows[rows["done_s"].isna() | (rows["done_s"] >= (asked or 0.0))]["sent_s"].dropna()
     if asked is None or met.empty:
         text = "no fault was asked or no call met it, so the breaker had no reason to open"
         return Finding(
-            "degradation", name, expectation.phase, Verdict.INCONCLUSIVE, None, expectation.within_s, "s", text
+            "degradation",
+            name,
+            expectation.phase,
+            Verdict.INCONCLUSIVE,
+            None,
+            expectation.within_s,
+            "s",
+            text,
         )
     first = max(asked, float(met.min()))
     if not opened:
         text = f"the breaker did not open within the phase; first call that met the fault at {first:.2f} s"
         return Finding(
-            "degradation", name, expectation.phase, Verdict.FAIL, None, expectation.within_s, "s", text
+            "degradation",
+            name,
+            expectation.phase,
+            Verdict.FAIL,
+            None,
+            expectation.within_s,
+            "s",
+            text,
         )
     took = max(0.0, opened[0] - first)
     closed = events[-1].event == "breaker_closed"

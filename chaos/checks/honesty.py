@@ -61,7 +61,9 @@ def _unaccounted(evidence: Evidence) -> int:
     return max(evidence.plan.intended - known, 0) + (len(rows) - known)
 
 
-def _finding(name: str, sentence: str, *, good: bool, measured: float | None, limit: float | None, unit: str) -> Finding:
+def _finding(
+    name: str, sentence: str, *, good: bool, measured: float | None, limit: float | None, unit: str
+) -> Finding:
     verdict = Verdict.PASS if good else Verdict.INCONCLUSIVE
     return Finding("honesty", name, "run", verdict, measured, limit, unit, sentence)
 
@@ -75,7 +77,9 @@ def _accounted(evidence: Evidence) -> Finding:
     else:
         text = f"{intended} intended: {classes or 'none recorded'}; {lost} unaccounted"
     good = intended > 0 and lost == 0 and counts["dropped"] == 0
-    return _finding("every arrival accounted for", text, good=good, measured=lost, limit=0, unit="arrivals")
+    return _finding(
+        "every arrival accounted for", text, good=good, measured=lost, limit=0, unit="arrivals"
+    )
 
 
 def _generator(evidence: Evidence) -> Finding:
@@ -119,7 +123,12 @@ def _monitoring(evidence: Evidence, system: System) -> Finding:
         f"at least {(share or 0) * 100:.0f} % of scrapes"
     )
     return _finding(
-        "monitoring was alive", text, good=not problems, measured=share, limit=MIN_SCRAPE_SHARE, unit="scrape share"
+        "monitoring was alive",
+        text,
+        good=not problems,
+        measured=share,
+        limit=MIN_SCRAPE_SHARE,
+        unit="scrape share",
     )
 
 
@@ -141,7 +150,9 @@ def _views_agree(evidence: Evidence) -> Finding:
     views = evidence.monitoring.get("server_outcomes") or {}
     if not views:
         text = "the server's own counts were not read at the end"
-        return _finding(name, text, good=False, measured=None, limit=MAX_VIEW_GAP, unit="fraction apart")
+        return _finding(
+            name, text, good=False, measured=None, limit=MAX_VIEW_GAP, unit="fraction apart"
+        )
     counts = class_counts(evidence)
     total = max(1, sum(counts.values()))
     lost = counts["timeout"] + counts["censored"] + counts["error"]
@@ -156,7 +167,12 @@ def _views_agree(evidence: Evidence) -> Finding:
         f"{views.get('degraded', 0):.0f}; error {counts['error']} and {views.get('error', 0):.0f}"
     )
     return _finding(
-        name, text, good=worst <= allowed, measured=worst / total, limit=allowed / total, unit="fraction apart"
+        name,
+        text,
+        good=worst <= allowed,
+        measured=worst / total,
+        limit=allowed / total,
+        unit="fraction apart",
     )
 
 

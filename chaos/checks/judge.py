@@ -48,7 +48,9 @@ def judge(scenario: Scenario, system: System, evidence: Evidence) -> tuple[Findi
     return tuple(findings)
 
 
-def _safely(expectation: ex.Expectation, scenario: Scenario, system: System, evidence: Evidence) -> Finding:
+def _safely(
+    expectation: ex.Expectation, scenario: Scenario, system: System, evidence: Evidence
+) -> Finding:
     name = type(expectation).__name__
     try:
         if isinstance(expectation, ex.OtherAlertsSilent):

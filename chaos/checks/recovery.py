@@ -34,8 +34,12 @@ def recovers_within(expectation: RecoversWithin, evidence: Evidence, _system: Sy
         bad = bad | (rows["class"] == "degraded").to_numpy()
     slices = np.floor((rows["due_s"].to_numpy(dtype=float) - healed) / SLICE_S).astype(int)
     count = int(np.ceil((end - healed) / SLICE_S))
-    total = np.bincount(slices, minlength=count)[:count] if len(rows) else np.zeros(count, dtype=int)
-    wrong = np.bincount(slices, weights=bad, minlength=count)[:count] if len(rows) else np.zeros(count)
+    total = (
+        np.bincount(slices, minlength=count)[:count] if len(rows) else np.zeros(count, dtype=int)
+    )
+    wrong = (
+        np.bincount(slices, weights=bad, minlength=count)[:count] if len(rows) else np.zeros(count)
+    )
     full = total[: max(1, count - 1)]
     if not full.all():
         text = f"{int((full == 0).sum())} half seconds after the heal had no arrival, so recovery was not seen"

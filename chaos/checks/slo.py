@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chaos.checks.common import at_most, bad_mask, in_force, interval_text, latency_ms, percent, select
+from chaos.checks.common import (
+    at_most,
+    bad_mask,
+    in_force,
+    interval_text,
+    latency_ms,
+    percent,
+    select,
+)
 from chaos.model.verdict import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -35,7 +43,8 @@ def slo_holds(expectation: SloHolds, evidence: Evidence, system: System) -> Find
         measured=interval.estimate if len(rows) else None,
         limit=slo.max_bad,
         unit="bad fraction",
-        sentence=_sentence(slo, rows, bad) + f" ({interval_text(interval)}), limit {percent(slo.max_bad)}",
+        sentence=_sentence(slo, rows, bad)
+        + f" ({interval_text(interval)}), limit {percent(slo.max_bad)}",
     )
 
 
@@ -76,20 +85,36 @@ def latency_ratio(expectation: LatencyRatio, evidence: Evidence, _system: System
         else:
             problem = f"breaker {expectation.after_breaker} was never seen to open"
     now = latency_ms(select(evidence, (start, end), expectation.routes))
-    base = latency_ms(select(evidence, evidence.plan.window(expectation.baseline), expectation.routes))
+    base = latency_ms(
+        select(evidence, evidence.plan.window(expectation.baseline), expectation.routes)
+    )
     name = f"p{expectation.quantile * 100:.0f} against {expectation.baseline}"
     if not problem and min(len(now), len(base)) < MIN_FOR_QUANTILE:
         problem = f"{len(now)} and {len(base)} arrivals are too few for a p95; expected {MIN_FOR_QUANTILE} each"
     if problem:
         return Finding(
-            "slo", name, expectation.phase, Verdict.INCONCLUSIVE, None, expectation.max_ratio, "ratio", problem
+            "slo",
+            name,
+            expectation.phase,
+            Verdict.INCONCLUSIVE,
+            None,
+            expectation.max_ratio,
+            "ratio",
+            problem,
         )
     now_ms = float(np.quantile(now, expectation.quantile, method="higher"))
     base_ms = float(np.quantile(base, expectation.quantile, method="higher"))
     if not np.isfinite(base_ms) or base_ms <= 0:
         text = f"the baseline's own quantile is {base_ms} ms, so there is nothing to compare with"
         return Finding(
-            "slo", name, expectation.phase, Verdict.INCONCLUSIVE, None, expectation.max_ratio, "ratio", text
+            "slo",
+            name,
+            expectation.phase,
+            Verdict.INCONCLUSIVE,
+            None,
+            expectation.max_ratio,
+            "ratio",
+            text,
         )
     ratio = now_ms / base_ms
     measured = ratio if np.isfinite(ratio) else None
@@ -115,7 +140,9 @@ def _bad(slo: Slo, rows: pd.DataFrame) -> np.ndarray:
 def _sentence(slo: Slo, rows: pd.DataFrame, bad: int) -> str:
     if not len(rows):
         return f"{slo.name}: no arrivals, so nothing was proved"
-    what = "bad" if slo.kind == "availability" else f"not answered well within {slo.threshold_ms:g} ms"
+    what = (
+        "bad" if slo.kind == "availability" else f"not answered well within {slo.threshold_ms:g} ms"
+    )
     p95 = float(np.quantile(latency_ms(rows), 0.95, method="higher"))
     tail = f"; p95 {p95:.1f} ms" if np.isfinite(p95) else "; p95 beyond the client's limit"
     return f"{bad} of {len(rows)} arrivals {what}{tail if slo.kind == 'latency' else ''}"

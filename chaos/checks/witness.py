@@ -36,14 +36,20 @@ def _judge(phase: str, fault: dict[str, object], record: InjectionRecord | None)
         why = record.problem or "its state was never read back"
         return finding(Verdict.INCONCLUSIVE, f"{name} was not confirmed: {why}")
     if not record.witness.get("touched"):
-        why = record.witness.get("reason") or record.problem or "no evidence that it touched traffic"
+        why = (
+            record.witness.get("reason") or record.problem or "no evidence that it touched traffic"
+        )
         return finding(Verdict.INCONCLUSIVE, f"{name} was confirmed but not witnessed: {why}")
     if record.healed_s is None:
-        return finding(Verdict.ERROR, f"{name} was never healed; {record.problem or 'see injections.jsonl'}")
+        return finding(
+            Verdict.ERROR, f"{name} was never healed; {record.problem or 'see injections.jsonl'}"
+        )
     numbers = ", ".join(
         f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}"
         for k, v in record.witness.items()
         if k not in {"touched", "reason", "kind"} and isinstance(v, (int, float, str)) and v != ""
     )
     length = record.healed_s - record.confirmed_s
-    return finding(Verdict.PASS, f"{name} was in force for {length:.2f} s; witness: {numbers}", length)
+    return finding(
+        Verdict.PASS, f"{name} was in force for {length:.2f} s; witness: {numbers}", length
+    )

@@ -40,11 +40,15 @@ def load_scenario(root: Path, name: str) -> Scenario:
             f"{path.name}, line {error.lineno}: {error.msg}; expected Python that defines SCENARIO"
         ) from error
     except Exception as error:
-        raise UsageError(f"{path.name}{_line(error, path)}: {error}; expected a value SCENARIO") from error
+        raise UsageError(
+            f"{path.name}{_line(error, path)}: {error}; expected a value SCENARIO"
+        ) from error
     if not isinstance(scenario, Scenario):
         raise UsageError(f"{path.name}: SCENARIO is {type(scenario).__name__}; expected a Scenario")
     if scenario.name != name:
-        raise UsageError(f"{path.name}: SCENARIO is called {scenario.name!r}; expected {name!r} like its file")
+        raise UsageError(
+            f"{path.name}: SCENARIO is called {scenario.name!r}; expected {name!r} like its file"
+        )
     return scenario
 
 
@@ -56,7 +60,9 @@ def load_system(root: Path) -> System:
         raise
     except Exception as error:
         path = root / "scenarios" / "system.py"
-        raise UsageError(f"system.py{_line(error, path)}: {error}; expected a value SYSTEM") from error
+        raise UsageError(
+            f"system.py{_line(error, path)}: {error}; expected a value SYSTEM"
+        ) from error
     if not isinstance(system, System):
         raise UsageError(f"system.py: SYSTEM is {type(system).__name__}; expected a System")
     return system

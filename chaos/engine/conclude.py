@@ -45,13 +45,17 @@ def conclude(
     evidence = load_evidence(folder)
     findings = judge(scenario, system, evidence)
     if problem:
-        crash = Finding("harness", "the harness finished", "run", Verdict.ERROR, None, None, "", problem)
+        crash = Finding(
+            "harness", "the harness finished", "run", Verdict.ERROR, None, None, "", problem
+        )
         findings = (crash, *findings)
     result = RunResult(
         scenario=scenario.name,
         claim=scenario.claim,
         verdict=overall(findings),
-        started_at=datetime.fromtimestamp(evidence.plan.anchor_wall, UTC).isoformat(timespec="milliseconds"),
+        started_at=datetime.fromtimestamp(evidence.plan.anchor_wall, UTC).isoformat(
+            timespec="milliseconds"
+        ),
         runtime=evidence.plan.runtime,
         time_scale=evidence.plan.time_scale,
         seed=evidence.plan.seed,
@@ -103,7 +107,9 @@ async def render(root: Path, *arguments: str) -> None:
         output, _ = await asyncio.wait_for(process.communicate(), RENDER_WITHIN_S)
     except TimeoutError as error:
         process.kill()
-        raise HarnessError(f"the report took more than {RENDER_WITHIN_S:g} s; run `chaosbed report`") from error
+        raise HarnessError(
+            f"the report took more than {RENDER_WITHIN_S:g} s; run `chaosbed report`"
+        ) from error
     if process.returncode:
         lines = output.decode(errors="replace").strip().splitlines() or ["no output"]
         raise HarnessError(f"the report could not be rendered: {lines[-1]}")

@@ -176,7 +176,11 @@ async def serve(root: Path, time_scale: float, port_base: int | None) -> None:
     stack = await runtime.up(topology, time_scale=time_scale, progress=_say)
     session = OwnSession(stack, root)
     began = time.monotonic()
-    faults = FaultSession(stack, Journal(stack.folder / "injections.jsonl"), lambda: time.monotonic() - began)
+
+    def now_s() -> float:
+        return time.monotonic() - began
+
+    faults = FaultSession(stack, Journal(stack.folder / "injections.jsonl", now_s), now_s)
     api = ControlApi(session, topology, faults, secrets.token_urlsafe(24))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, api.stopping.set)
@@ -189,7 +193,9 @@ async def serve(root: Path, time_scale: float, port_base: int | None) -> None:
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             port = runner.addresses[0][1]
-            _write_private(control, {"url": f"http://127.0.0.1:{port}", "token": api.token, "pid": os.getpid()})
+            _write_private(
+                control, {"url": f"http://127.0.0.1:{port}", "token": api.token, "pid": os.getpid()}
+            )
             _say("ready")
             await api.stopping.wait()
             await asyncio.sleep(0.1)  # the answer to /down leaves before the socket closes

@@ -23,7 +23,9 @@ def parse_fault(text: str, topology: Topology) -> tuple[Fault, float]:
     """Return the fault and for how many seconds it is asked. Raises `UsageError` with the nearest valid name."""
     words = text.split()
     if len(words) < 2 or any("=" in w for w in words[:2]):  # noqa: PLR2004 (kind and target)
-        raise UsageError(f"fault {text!r}; expected KIND TARGET [name=value ...] [for=30s], see `chaosbed faults`")
+        raise UsageError(
+            f"fault {text!r}; expected KIND TARGET [name=value ...] [for=30s], see `chaosbed faults`"
+        )
     kind, target, *rest = words
     if kind not in FAULTS:
         raise unknown("fault", kind, FAULTS)
@@ -36,7 +38,9 @@ def parse_fault(text: str, topology: Topology) -> tuple[Fault, float]:
             for_s = _seconds(value)
         elif name in numbers:
             if not value.isdigit():
-                raise UsageError(f"fault {text!r}: {name}={value!r}; expected whole milliseconds, as {name}=300")
+                raise UsageError(
+                    f"fault {text!r}: {name}={value!r}; expected whole milliseconds, as {name}=300"
+                )
             values[name] = int(value)
         else:
             values[name] = value

@@ -35,7 +35,9 @@ def bring_up(root: Path, time_scale: float, port_base: int | None) -> int:
     check_tools(read_topology(root))
     control = read_control(state)
     if control is not None and _alive(control.pid):
-        raise UsageError(f"a stack is already up at {control.url}; use it, or end it with `chaosbed down`")
+        raise UsageError(
+            f"a stack is already up at {control.url}; use it, or end it with `chaosbed down`"
+        )
     (state / CONTROL_FILE).unlink(missing_ok=True)
     state.mkdir(exist_ok=True)
     log = state / "control.log"
@@ -118,7 +120,9 @@ def open_locust(root: Path, time_scale: float, port_base: int | None, web_port: 
     """Serve Locust's web UI on the living stack (one is brought up when there is none) until Ctrl-C."""
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", web_port)) == 0:
-            raise UsageError(f"--web-port {web_port} is taken; expected a free port, as --web-port {web_port + 1}")
+            raise UsageError(
+                f"--web-port {web_port} is taken; expected a free port, as --web-port {web_port + 1}"
+            )
     state = root / STATE
     control = read_control(state)
     if control is None or not _alive(control.pid):
@@ -128,7 +132,14 @@ def open_locust(root: Path, time_scale: float, port_base: int | None, web_port: 
     environment = {**os.environ, "CHAOSBED_CONTROL": str(state / CONTROL_FILE)}
     command = [
         *(sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--class-picker"),
-        *("--host", f"http://127.0.0.1:{host}", "--web-host", "127.0.0.1", "--web-port", str(web_port)),
+        *(
+            "--host",
+            f"http://127.0.0.1:{host}",
+            "--web-host",
+            "127.0.0.1",
+            "--web-port",
+            str(web_port),
+        ),
     ]
     child = subprocess.Popen(command, cwd=root, env=environment)  # noqa: S603 (our own arguments)
     try:

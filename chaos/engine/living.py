@@ -70,7 +70,12 @@ class AttachedStack:
                 "the living stack was started from another compose.yaml; end it with `chaosbed down` and start again"
             )
         return AttachedStack(
-            topology, Path(status["folder"]), float(status["time_scale"]), status["addresses"], control, http
+            topology,
+            Path(status["folder"]),
+            float(status["time_scale"]),
+            status["addresses"],
+            control,
+            http,
         )
 
     def address(self, component: str, port: int) -> tuple[str, int]:
@@ -113,7 +118,9 @@ class AttachedStack:
     ) -> None:
         """Restart the component with other files or environment. `before` cannot cross processes."""
         if before is not None:
-            raise HarnessError(f"{component} of a living stack cannot be prepared from here; use reset_monitoring")
+            raise HarnessError(
+                f"{component} of a living stack cannot be prepared from here; use reset_monitoring"
+            )
         body = {
             "component": component,
             "files": dict(files or {}),
@@ -135,11 +142,15 @@ class AttachedStack:
         """Let go of the living stack."""
         await self.http.close()
 
-    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Call the control API. Raises `HarnessError` with its own words when it refuses."""
         return await _ask(self.http, self.control, method, path, body)
 
-    async def _post(self, path: str, body: dict[str, Any], limit_s: float = ACT_WITHIN_S) -> dict[str, Any]:
+    async def _post(
+        self, path: str, body: dict[str, Any], limit_s: float = ACT_WITHIN_S
+    ) -> dict[str, Any]:
         return await _ask(self.http, self.control, "POST", path, body, limit_s=limit_s)
 
 
@@ -158,7 +169,9 @@ async def _ask(
         ) as response:
             data = await response.json()
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        raise HarnessError(f"the living stack at {control.url} did not answer {path}: {error!r}") from error
+        raise HarnessError(
+            f"the living stack at {control.url} did not answer {path}: {error!r}"
+        ) from error
     if response.status >= 400:  # noqa: PLR2004 (HTTP's own border between answers and refusals)
         wrong = UsageError if response.status == 400 else HarnessError  # noqa: PLR2004
         raise wrong(str(data.get("error", f"{path} answered {response.status}")))

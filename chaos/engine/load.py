@@ -37,7 +37,15 @@ class LoadChild:
         log = (self.folder / "logs" / "load.log").open("ab")
         with log:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "loadtests", "--run-folder", str(self.folder), "--host", self.host),
+                *(
+                    sys.executable,
+                    "-m",
+                    "loadtests",
+                    "--run-folder",
+                    str(self.folder),
+                    "--host",
+                    self.host,
+                ),
                 cwd=self.root,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
@@ -49,7 +57,11 @@ class LoadChild:
         """Wait until the child is ready. Raises `HarnessError` with its log's last lines when it is not in time."""
         end = time.monotonic() + READY_WITHIN_S
         while not (self.folder / "load.ready").exists():
-            if self.process is None or self.process.returncode is not None or time.monotonic() > end:
+            if (
+                self.process is None
+                or self.process.returncode is not None
+                or time.monotonic() > end
+            ):
                 raise HarnessError(f"the load generator did not get ready: {self._last_lines()}")
             await asyncio.sleep(0.02)
 
@@ -99,7 +111,9 @@ class LoadChild:
                 await asyncio.wait_for(redo.wait(), READY_WITHIN_S)
             except TimeoutError as error:
                 redo.kill()
-                raise HarnessError("the arrival ledger could not be closed in time; see arrivals.jsonl") from error
+                raise HarnessError(
+                    "the arrival ledger could not be closed in time; see arrivals.jsonl"
+                ) from error
 
     async def stop(self) -> None:
         """End the child now, as in an interrupted run."""

@@ -31,10 +31,14 @@ async def reset_monitoring(stack: Stack, compose: Path, sink: str, rate_rps: flo
     source = compose / "alertmanager" / "alertmanager.yml"
     text = await asyncio.to_thread(source.read_text)
     config = render("alertmanager", ALERTMANAGER_CONFIG, text, stack.time_scale, sink=sink)
-    targets = {job: "{}:{}".format(*stack.address(component, port)) for job, component, port in TARGETS}
+    targets = {
+        job: "{}:{}".format(*stack.address(component, port)) for job, component, port in TARGETS
+    }
 
     async def backfill(folders: Mapping[str, Path]) -> None:
-        history = backfill_openmetrics(stack.time_scale, time.time(), rate_rps=rate_rps, targets=targets)
+        history = backfill_openmetrics(
+            stack.time_scale, time.time(), rate_rps=rate_rps, targets=targets
+        )
         await write_backfill(tool("promtool"), folders[PROMETHEUS_DATA], history)
 
     await asyncio.gather(

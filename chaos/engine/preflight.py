@@ -17,7 +17,12 @@ ALSO = ("promtool",)
 
 def check_tools(topology: Topology) -> None:
     """Raise `SetupError`, with the command that mends it, when a component's binary is missing."""
-    commands = [word for part in topology.components for line in (part.command, *part.prepare) for word in line]
+    commands = [
+        word
+        for part in topology.components
+        for line in (part.command, *part.prepare)
+        for word in line
+    ]
     wanted = {name for word in commands for name in _TOOL.findall(word)}
     for name in sorted(wanted | set(ALSO)):
         tool(name)

@@ -61,7 +61,9 @@ class Probes:
         """Sample every EVERY_S seconds, each read with its own limit; a failed read is itself a sample."""
         timeout = aiohttp.ClientTimeout(total=LIMIT_S)
         async with aiohttp.ClientSession(timeout=timeout) as http:
-            await asyncio.gather(self._loop(self._metrics, http), self._loop(self._health, http), self._states())
+            await asyncio.gather(
+                self._loop(self._metrics, http), self._loop(self._health, http), self._states()
+            )
 
     async def read_metrics(self) -> list[Sample]:
         """Read the metrics once more, outside the loop. Raises `aiohttp.ClientError` or `TimeoutError`."""
@@ -94,7 +96,9 @@ class Probes:
         async with http.get(self.health_url) as response:
             body = await response.json()
         for name, part in body.get("components", {}).items():
-            self._add("health_component", {"component": name, "status": str(part.get("status"))}, 1.0)
+            self._add(
+                "health_component", {"component": name, "status": str(part.get("status"))}, 1.0
+            )
         self._add("health_status", {"status": str(body.get("status"))}, 1.0)
 
     async def _states(self) -> None:
@@ -102,7 +106,9 @@ class Probes:
         while True:
             for name in names:
                 state = await self.stack.state(name)
-                self._add("component_running", {"component": name}, float(state.condition == "running"))
+                self._add(
+                    "component_running", {"component": name}, float(state.condition == "running")
+                )
             await asyncio.sleep(EVERY_S * 2)
 
     def _add(self, name: str, labels: dict[str, str], value: float) -> None:

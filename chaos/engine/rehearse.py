@@ -29,7 +29,9 @@ class Rehearsal:
     doubts: tuple[str, ...]
 
 
-def rehearse(scenario: Scenario, system: System, topology: Topology, time_scale: float) -> Rehearsal:
+def rehearse(
+    scenario: Scenario, system: System, topology: Topology, time_scale: float
+) -> Rehearsal:
     """Check a scenario against its system and topology. Raises `UsageError` on the first thing that cannot be."""
     _names(scenario, system, topology)
     for expectation in scenario.expectations:
@@ -71,7 +73,9 @@ def _names(scenario: Scenario, system: System, topology: Topology) -> None:
             alert = system.alert(expectation.alert)
             for label, value in expectation.labels:
                 if label not in alert.labels:
-                    raise unknown("label", label, alert.labels, where=f" of alert {alert.name!r}{where}")
+                    raise unknown(
+                        "label", label, alert.labels, where=f" of alert {alert.name!r}{where}"
+                    )
                 if label == "dependency":
                     topology.dependency(value)
 
@@ -124,7 +128,10 @@ def _picture(scenario: Scenario, time_scale: float) -> Iterator[str]:
     yield f"{total:g} s of load at {scenario.load.rate_rps:g}/s {scenario.load.arrivals}, time scale {time_scale:g}"
     for phase in scenario.phases:
         start, end = scenario.window(phase.name)
-        left, right = int(start / total * width), max(int(start / total * width) + 1, int(end / total * width))
+        left, right = (
+            int(start / total * width),
+            max(int(start / total * width) + 1, int(end / total * width)),
+        )
         mark = "█" if phase.faults else "─"
         bar = " " * left + mark * (right - left) + " " * (width - right)
         faults = ", ".join(f.sentence for f in phase.faults)

@@ -32,7 +32,9 @@ class RunFolder:
                 path.mkdir(parents=True)
                 (path / "logs").mkdir()
                 return RunFolder(path)
-        raise UsageError(f"{out} has 99 runs of this second; expected room for one more, use another --out")
+        raise UsageError(
+            f"{out} has 99 runs of this second; expected room for one more, use another --out"
+        )
 
     def write_json(self, name: str, data: Any) -> None:  # noqa: ANN401 (any JSON value)
         """Write a JSON file so that a reader sees the old text or the new one."""

@@ -80,7 +80,7 @@ class Run:
         """
         began = time.monotonic()
         self._clock = RunClock(began)
-        journal = Journal(self.folder.path / "injections.jsonl")
+        journal = Journal(self.folder.path / "injections.jsonl", self.now_s)
         faults = FaultSession(self.session.stack, journal, self.now_s)
         self.folder.write_json("plan.json", self._plan(began).to_json())
         try:
@@ -113,13 +113,17 @@ class Run:
         await load.start()
         if load.process is not None:
             watchdog.register_pid(load.process.pid)
-        await asyncio.gather(self.session.reset_monitoring(sink.address, self.scenario.load.rate_rps), load.ready())
+        await asyncio.gather(
+            self.session.reset_monitoring(sink.address, self.scenario.load.rate_rps), load.ready()
+        )
         async with Prometheus(self._url("prometheus", 9090)) as prometheus:
             await wait_until_full(prometheus, self.options.time_scale, within_s=FULL_WITHIN_S)
         residue = await faults.residue()
         self._invariants["residue_start"] = residue
         if residue:
-            raise HarnessError(f"the stack is not clean before the run: {'; '.join(residue)}; run `chaosbed down`")
+            raise HarnessError(
+                f"the stack is not clean before the run: {'; '.join(residue)}; run `chaosbed down`"
+            )
 
     async def _drive(self, load: LoadChild, faults: FaultSession, sink: WebhookSink) -> None:
         anchor = time.monotonic() + LEAD_S
@@ -139,7 +143,9 @@ class Run:
             Prometheus(self._url("prometheus", 9090)) as prometheus,
             Alertmanager(self._url("alertmanager", 9093)) as alertmanager,
         ):
-            sampler = AlertSampler(prometheus, alertmanager, self.folder.path / "alerts.jsonl", self.now_s)
+            sampler = AlertSampler(
+                prometheus, alertmanager, self.folder.path / "alerts.jsonl", self.now_s
+            )
             sampler.start()
             ticks = asyncio.create_task(self._tick(load, faults, sampler))
             sampling = asyncio.create_task(probes.run())
@@ -226,7 +232,9 @@ class Run:
             )
 
     def _plan(self, anchor: float) -> Plan:
-        return make_plan(self.scenario, self.session, self.options.time_scale, self.options.command, anchor)
+        return make_plan(
+            self.scenario, self.session, self.options.time_scale, self.options.command, anchor
+        )
 
     def _wall(self, t_s: float) -> float:
         return time.time() + t_s - self.now_s()

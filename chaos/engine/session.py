@@ -27,9 +27,17 @@ RUNTIMES = ("local",)
 class Session(Protocol):
     """A living stack and what a run needs besides it."""
 
-    stack: Stack
-    shared: bool
-    runtime: str
+    @property
+    def stack(self) -> Stack:
+        """Return the living stack."""
+
+    @property
+    def shared(self) -> bool:
+        """Return whether others use the stack too, so that it must stay."""
+
+    @property
+    def runtime(self) -> str:
+        """Return the name of the runtime that brought it up."""
 
     @property
     def stack_json(self) -> Path:
@@ -94,7 +102,9 @@ def runtime_for(name: str, root: Path, time_scale: float, port_base: int | None)
     """Return the runtime called `name`. Raises `UsageError` with the nearest name."""
     if name not in RUNTIMES:
         raise unknown("runtime", name, RUNTIMES)
-    return LocalRuntime(root=root, state=root / STATE, port_base=port_base, render=MonitoringRender(time_scale))
+    return LocalRuntime(
+        root=root, state=root / STATE, port_base=port_base, render=MonitoringRender(time_scale)
+    )
 
 
 def read_topology(root: Path) -> Topology:

@@ -106,7 +106,9 @@ def load_evidence(folder: Path) -> Evidence:
     """Read a run folder. A missing file is empty evidence, never an error; a missing plan is a `UsageError`."""
     plan_path = folder / "plan.json"
     if not plan_path.is_file():
-        raise UsageError(f"{folder} is no run folder: it has no plan.json; expected reports/runs/<utc>-<scenario>")
+        raise UsageError(
+            f"{folder} is no run folder: it has no plan.json; expected reports/runs/<utc>-<scenario>"
+        )
     return Evidence(
         plan=Plan.from_json(json.loads(plan_path.read_text())),
         arrivals=_frame(folder / "arrivals.parquet", ARRIVAL_COLUMNS),

@@ -26,7 +26,9 @@ class Fault:
     @property
     def sentence(self) -> str:
         """Say in a few words what this fault does."""
-        extra = ", ".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self) if f.name != "target")
+        extra = ", ".join(
+            f"{f.name}={getattr(self, f.name)}" for f in fields(self) if f.name != "target"
+        )
         return f"{self.kind} {self.target}" + (f" ({extra})" if extra else "")
 
 

@@ -28,7 +28,9 @@ class Load:
     def __post_init__(self) -> None:
         """Refuse a rate that one generator cannot hold and journeys without weight."""
         if not 0 <= self.rate_rps <= MAX_RATE_RPS:
-            raise UsageError(f"rate {self.rate_rps}; expected 0 to {MAX_RATE_RPS:.0f} arrivals a second")
+            raise UsageError(
+                f"rate {self.rate_rps}; expected 0 to {MAX_RATE_RPS:.0f} arrivals a second"
+            )
         if not self.journeys or any(weight <= 0 for _, weight in self.journeys):
             raise UsageError("load has no journeys; expected (name, weight > 0) pairs")
 
@@ -58,12 +60,18 @@ class Scenario:
         """Check what can be checked without a system: names, lengths, references to phases."""
         names = [p.name for p in self.phases]
         if len(set(names)) != len(names) or RUN in names:
-            raise UsageError(f"scenario {self.name!r}: phase names must differ and not be {RUN!r}: {names}")
+            raise UsageError(
+                f"scenario {self.name!r}: phase names must differ and not be {RUN!r}: {names}"
+            )
         for phase in self.phases:
             if not 0 < phase.duration_s <= MAX_RUN_S or not 0 <= phase.load_factor <= 100:  # noqa: PLR2004 (bounds)
-                raise UsageError(f"scenario {self.name!r}, phase {phase.name!r}: length or load factor out of range")
+                raise UsageError(
+                    f"scenario {self.name!r}, phase {phase.name!r}: length or load factor out of range"
+                )
         if not self.expectations:
-            raise UsageError(f"scenario {self.name!r} expects nothing, so it could never fail; add an expectation")
+            raise UsageError(
+                f"scenario {self.name!r} expects nothing, so it could never fail; add an expectation"
+            )
         for expectation in self.expectations:
             for attribute in ("phase", "baseline"):
                 name = getattr(expectation, attribute, RUN)

@@ -41,12 +41,22 @@ def schedule(load: Load, phases: Sequence[Phase], seed: int) -> tuple[Due, ...]:
         journeys = rng.choice(len(names), size=len(times), p=weights)
         seeds = rng.integers(0, 2**31, size=len(times))
         for due, journey, own in zip(times, journeys, seeds, strict=True):
-            out.append(Due(len(out), round(start + float(due), 6), names[int(journey)], phase.name, int(own)))
+            out.append(
+                Due(
+                    len(out),
+                    round(start + float(due), 6),
+                    names[int(journey)],
+                    phase.name,
+                    int(own),
+                )
+            )
         start += phase.duration_s
     return tuple(out)
 
 
-def _times(rng: np.random.Generator, rate: float, duration_s: float, *, poisson: bool) -> np.ndarray:
+def _times(
+    rng: np.random.Generator, rate: float, duration_s: float, *, poisson: bool
+) -> np.ndarray:
     if rate <= 0:
         return np.empty(0)
     if not poisson:

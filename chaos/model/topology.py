@@ -94,11 +94,15 @@ class Topology:
         for part in self.components:
             for other in part.after:
                 if other not in self._index:
-                    raise unknown("component", other, self._index, where=f" that {part.name!r} waits for")
+                    raise unknown(
+                        "component", other, self._index, where=f" that {part.name!r} waits for"
+                    )
         for edge in self.dependencies:
             for name in (edge.component, edge.upstream):
                 if name not in self._index:
-                    raise unknown("component", name, self._index, where=f" on dependency {edge.name!r}")
+                    raise unknown(
+                        "component", name, self._index, where=f" on dependency {edge.name!r}"
+                    )
         self.start_order()
 
     def component(self, name: str) -> Component:
@@ -119,10 +123,14 @@ class Topology:
         waves: list[tuple[str, ...]] = []
         done: set[str] = set()
         while len(done) < len(self.components):
-            wave = tuple(p.name for p in self.components if p.name not in done and done.issuperset(p.after))
+            wave = tuple(
+                p.name for p in self.components if p.name not in done and done.issuperset(p.after)
+            )
             if not wave:
                 stuck = ", ".join(sorted(p.name for p in self.components if p.name not in done))
-                raise UsageError(f"components wait for each other in a circle: {stuck}; cut one depends_on")
+                raise UsageError(
+                    f"components wait for each other in a circle: {stuck}; cut one depends_on"
+                )
             waves.append(wave)
             done.update(wave)
         return tuple(waves)

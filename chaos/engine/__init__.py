@@ -1,0 +1,1 @@
+"""The part that acts: runner, injectors, journal, watchdog, probes, load."""

@@ -1,0 +1,1 @@
+"""All that surrounds the backend: servers, stand-ins, monitoring."""

@@ -1,0 +1,1 @@
+"""Open-loop load: the arrivals, their journeys and their ledger."""
