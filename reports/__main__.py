@@ -19,51 +19,40 @@ def main(arguments: list[str] | None = None) -> int:
         "runs", nargs="*", type=Path, metavar="RUN_DIR", help="run folders to render"
     )
     parser.add_argument(
-        "--index",
-        type=Path,
-        metavar="RUNS_DIR",
-        help="write index.html over all runs in RUNS_DIR",
+        "--index", type=Path, metavar="RUNS_DIR", help="write the index over RUNS_DIR"
     )
     parser.add_argument(
-        "--junit",
+        "--suite",
         type=Path,
-        metavar="FILE",
-        help="write one JUnit file over the given runs",
-    )
-    parser.add_argument(
-        "--summary",
-        type=Path,
-        metavar="FILE",
-        help="write one Markdown file over the given runs",
+        metavar="DIR",
+        help="write one junit.xml and one summary.md over the given runs into DIR, nothing else",
     )
     chosen = parser.parse_args(arguments)
-    suites = chosen.junit or chosen.summary
-    if not chosen.runs and (suites or not chosen.index):
+    if not chosen.runs and (chosen.suite or not chosen.index):
         parser.error(
-            "no run folder given; expected reports/runs/<utc>-<scenario>, or --index reports/runs"
+            "no run given; expected reports/runs/<utc>-<scenario>, or --index reports/runs"
         )
     try:
-        _render(chosen)
-    except UsageError as error:
+        _render(chosen.runs, chosen.suite, chosen.index)
+    except (UsageError, OSError) as error:
         print(error, file=sys.stderr)
-        return error.exit_code
+        return UsageError.exit_code
     return 0
 
 
-def _render(chosen: argparse.Namespace) -> None:
-    if chosen.junit:
-        write_suite_junit(chosen.runs, chosen.junit)
-    if chosen.summary:
-        write_suite_summary(chosen.runs, chosen.summary)
-    if chosen.runs and not (chosen.junit or chosen.summary):
+def _render(runs: list[Path], suite: Path | None, index: Path | None) -> None:
+    if suite:
+        write_suite_junit(runs, suite / "junit.xml")
+        write_suite_summary(runs, suite / "summary.md")
+    elif runs:
         # Only a report needs pandas, which takes most of a second to import.
         from reports.build import render  # noqa: PLC0415
 
-        for folder in chosen.runs:
+        for folder in runs:
             render(folder)
             print(folder / "report.html")
-    if chosen.index:
-        print(render_index(chosen.index))
+    if index:
+        print(render_index(index))
 
 
 if __name__ == "__main__":

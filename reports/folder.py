@@ -1,4 +1,4 @@
-"""The verdict of a run folder, and writing into it; light, since the index needs no more than this."""
+"""The verdict of a run folder, and writing into it; all that the index over runs needs."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from chaos.model.run import Plan
 from chaos.model.verdict import Verdict
 from reports.folder import read_result, write_atomically
 from reports.page import page
-from reports.wording import GUARDS, moment, place
+from reports.wording import GUARDS, moment, place, total_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +113,7 @@ def _entry(folder: Path) -> Entry:
         claim=result.claim,
         started_at=_utc(result.started_at),
         when=moment(result.started_at),
-        total_s=result.timings.get("total_s"),
+        total_s=total_s(result),
         arrivals=total,
         bad_fraction=1 - sum(counts[c] for c in _GOOD) / total if total else None,
         degraded_fraction=counts["degraded"] / total if total else None,

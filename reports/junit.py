@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 from chaos.errors import UsageError
 from chaos.model.verdict import Finding, Verdict
 from reports.folder import read_result, write_atomically
-from reports.wording import amount, clean, tally
+from reports.wording import amount, clean, tally, total_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ def _suite(result: RunResult) -> ET.Element:
         "testsuite",
         name=clean(result.scenario),
         timestamp=clean(result.started_at),
-        time=f"{result.timings.get('total_s', 0.0):.3f}",
+        time=f"{total_s(result):.3f}",
     )
     properties = ET.SubElement(suite, "properties")
     for name, value in (
@@ -63,9 +63,7 @@ def _suite(result: RunResult) -> ET.Element:
         ET.SubElement(properties, "property", name=name, value=clean(value))
     for finding in result.findings:
         suite.append(_case(result.scenario, finding))
-    if result.problem or result.verdict.exit_code > max(
-        (f.verdict.exit_code for f in result.findings), default=0
-    ):
+    if result.verdict.exit_code > max((f.verdict.exit_code for f in result.findings), default=0):
         text = result.problem or tally(result)
         suite.append(
             _case(

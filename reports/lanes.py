@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from reports.wording import fault_text, labels_text, seconds
+from reports.wording import fault_text, seconds, telling_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 State = Literal["pending", "firing", "always", "open", "half_open", "fault", "asked"]
 MAX_LANES = 14
-_QUIET_LABELS = frozenset(
-    {"alertname", "severity", "instance", "job", "service", "runbook", "team"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +103,16 @@ def alert_lanes(evidence: Evidence, result: RunResult, end_s: float) -> Lanes:
     events = [e for e in evidence.alert_events if e.source == source]
     series: dict[tuple[str, str], list[AlertEvent]] = {}
     for event in events:
-        series.setdefault((event.name, _identity(event.labels)), []).append(event)
-    records = {r.name: r for r in result.alerts}
+        series.setdefault((event.name, telling_labels(event.labels)), []).append(event)
     rank = {"fires": 0, "silent": 1, "allowed": 2, "always": 3}
     rows = []
     for (name, detail), seen in series.items():
-        wanted = _expected(name, seen[0].labels, result.alerts) or records.get(name)
+        wanted = _expected(name, seen[0].labels, result.alerts)
         expected = wanted.expected if wanted else "silent"
         marks = tuple(
             Mark(d.status, d.t_s)
             for d in evidence.deliveries
-            if expected != "always" and d.name == name and _identity(d.labels) == detail
+            if expected != "always" and d.name == name and telling_labels(d.labels) == detail
         )
         note = (
             "unexpected" if expected == "silent" and any(e.state == "firing" for e in seen) else ""
@@ -229,14 +225,9 @@ def _from_logs(evidence: Evidence) -> dict[str, list[tuple[float, str]]]:
 def _expected(
     name: str, labels: Mapping[str, Any], records: Iterable[AlertRecord]
 ) -> AlertRecord | None:
-    for record in records:
-        if record.name == name and record.labels and record.labels.items() <= labels.items():
-            return record
-    return None
-
-
-def _identity(labels: Mapping[str, Any]) -> str:
-    return labels_text({k: v for k, v in labels.items() if k not in _QUIET_LABELS})
+    """Return the record that speaks of this series: the one with the most labels that all fit."""
+    fitting = [r for r in records if r.name == name and r.labels.items() <= labels.items()]
+    return max(fitting, key=lambda r: len(r.labels), default=None)
 
 
 def _more(count: int) -> str:

@@ -38,7 +38,7 @@ def _environment() -> Environment:
     for function in (
         wording.amount,
         wording.fault_text,
-        wording.labels_text,
+        wording.telling_labels,
         wording.millis,
         wording.moment,
         wording.number,

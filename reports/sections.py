@@ -4,29 +4,53 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reports.lanes import breaker_lanes
 from reports.wording import (
     NONE,
     amount,
     fault_text,
-    labels_text,
     millis,
     moment,
     number,
     percent,
     seconds,
+    telling_labels,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from chaos.model.evidence import Evidence
     from chaos.model.run import AlertRecord, RunResult
     from reports.figures import Figures, Mix
 
-MANY = 12
+MANY = 6
+_MONITORING = {
+    "alive": ("Prometheus", "answered at the end of the run"),
+    "scrapes": ("Scrapes", "succeeded, of those that were due"),
+    "rule_iterations_missed": ("Rule evaluations missed", "an alert could have come late or never"),
+    "evaluation_failures": ("Rule evaluations failed", "an alert could have come late or never"),
+    "server_outcomes": ("By the server's own count", "what it says it answered"),
+    "watchdog_delivered": ("Watchdog delivered", "the alert that always fires came through"),
+    "short_window_full": (
+        "History was full",
+        "the rules had their shortest window before the load",
+    ),
+    "poll_errors": ("Alert polls failed", "how the alerting servers were watched"),
+    "longest_gap_s": ("Longest gap between polls", "a change of state is seen no later than this"),
+}
+_TOLD = frozenset(
+    {
+        "alerts_history",
+        "iterations_missed",
+        "poll_errors",
+        "problem",
+        "scrapes_expected",
+        "scrapes_failed",
+        "scrapes_seen",
+    }
+)
+"""Facts of the monitoring that the time line, the findings or the honesty numbers already tell."""
 _GENERATOR = {
     "send_lag_p50_ms": ("Send lag p50", "how late requests left, at the median"),
     "send_lag_p99_ms": (
@@ -165,7 +189,7 @@ def recovery(result: RunResult, evidence: Evidence, end_s: float) -> list[Moment
     for alert in result.alerts:
         if alert.fired_s is None or alert.expected == "always":
             continue
-        name = f"{alert.name}{labels_text(alert.labels)} resolved"
+        name = f"{alert.name}{telling_labels(alert.labels)} resolved"
         if alert.resolved_s is None:
             moments.append(Moment(name, None, None, "never resolved"))
             continue
@@ -213,14 +237,14 @@ def honesty(result: RunResult, evidence: Evidence, figures: Figures) -> list[Fac
             )
             facts.append(Fact(name, shown, note))
     known.pop("unaccounted", None)
-    for source in (known, evidence.monitoring):
-        facts.extend(Fact(_title(key), _plain(key, value)) for key, value in _flat(source))
+    watched = {k: v for k, v in evidence.monitoring.items() if k not in _TOLD}
+    facts.extend(_fact(key, value) for key, value in {**watched, **known}.items())
     return facts
 
 
 def invariants(evidence: Evidence) -> list[Fact]:
     """Return what the final reads found, flattened."""
-    return [Fact(_title(key), _plain(key, value)) for key, value in _flat(evidence.invariants)]
+    return [_fact(key, value) for key, value in evidence.invariants.items()]
 
 
 def configuration(result: RunResult, evidence: Evidence) -> list[Fact]:
@@ -250,7 +274,7 @@ def configuration(result: RunResult, evidence: Evidence) -> list[Fact]:
         facts.append(Fact("Topology digest", plan.topology_digest))
     timings = ", ".join(f"{k.removesuffix('_s')} {seconds(v)}" for k, v in result.timings.items())
     facts.append(Fact("Took", timings or NONE))
-    facts.extend(Fact(_title(key), _plain(key, value)) for key, value in _flat(result.environment))
+    facts.extend(_fact(key, value) for key, value in result.environment.items())
     facts.extend(Fact(name, version) for name, version in sorted(plan.versions.items()))
     return facts
 
@@ -281,23 +305,10 @@ def _broken_phase(evidence: Evidence, figures: Figures) -> Mix | None:
     return next((mix for mix, _ in figures.phases if mix.name in names), None)
 
 
-def _flat(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, object]]:
-    out: list[tuple[str, object]] = []
-    for key, value in data.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict):
-            out.extend(_flat(value, f"{name}: "))
-        elif isinstance(value, (list, tuple)):
-            out.append(
-                (
-                    name,
-                    ", ".join(map(str, value[:MANY])) + (" …" if len(value) > MANY else "")
-                    or "none",
-                )
-            )
-        else:
-            out.append((name, value))
-    return out
+def _fact(key: str, value: object) -> Fact:
+    """Return a recorded value under its own name, with an explanation where there is one."""
+    name, note = _MONITORING.get(key, (_title(key), ""))
+    return Fact(name, _plain(key, value), note)
 
 
 def _is_number(value: object) -> bool:
@@ -305,15 +316,26 @@ def _is_number(value: object) -> bool:
 
 
 def _plain(key: str, value: object) -> str:
+    """Write any JSON value in a few words, in the unit that the end of its name tells."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if value is None:
-        return NONE
-    if isinstance(value, (int, float)):
-        if key.endswith("_ms"):
-            return millis(float(value))
-        return seconds(float(value)) if key.endswith("_s") else number(float(value), 4)
-    return str(value)
+    if _is_number(value):
+        return _quantity(key, float(value))  # type: ignore[arg-type]
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_plain(key, v)}" for k, v in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        if len(value) > MANY or any(isinstance(v, dict) for v in value):
+            return f"{len(value):,}"
+        return ", ".join(map(str, value)) or "none"
+    return NONE if value is None or value == "" else str(value)
+
+
+def _quantity(key: str, value: float) -> str:
+    if key == "scrapes":
+        return percent(value)
+    if key.endswith("_ms"):
+        return millis(value)
+    return seconds(value) if key.endswith("_s") else number(value, 4)
 
 
 def _title(key: str) -> str:

@@ -14,10 +14,11 @@ from reports.wording import (
     amount,
     by_kind,
     clean,
-    labels_text,
     moment,
     seconds,
     short,
+    telling_labels,
+    total_s,
     verdict_sentence,
 )
 from reports.wording import tally as tally_of
@@ -57,7 +58,7 @@ def write_suite_summary(folders: Sequence[Path], path: Path) -> None:
             continue
         passed += result.verdict is Verdict.PASS
         why = verdict_sentence(result) or tally_of(result)
-        took = seconds(result.timings.get("total_s"))
+        took = seconds(total_s(result))
         table.append(
             f"| {_verdict(result.verdict)} | {_cell(result.scenario)} | {_cell(why)} | {took} |"
         )
@@ -94,7 +95,7 @@ def _run(name: str, result: RunResult) -> str:
     lines.append(
         f"{_cell(name)}: started {_cell(moment(result.started_at))}, "
         f"{_cell(result.runtime)} runtime, S = {result.time_scale:g}, seed {result.seed}, "
-        f"{seconds(result.timings.get('total_s'))} in all; "
+        f"{seconds(total_s(result))} in all; "
         f"arrivals: {_cell(', '.join(f'{v:,} {k}' for k, v in result.arrivals.items()) or 'none')}."
     )
     return "\n".join(lines) + "\n"
@@ -115,7 +116,9 @@ def _alerts(result: RunResult) -> list[str]:
     for a in rows:
         times = (a.fired_s, a.detect_s, a.delivered_s, a.resolved_s)
         cells = " | ".join(seconds(t) for t in times)
-        lines.append(f"| {_cell(a.name + labels_text(a.labels))} | {_cell(a.expected)} | {cells} |")
+        lines.append(
+            f"| {_cell(a.name + telling_labels(a.labels))} | {_cell(a.expected)} | {cells} |"
+        )
     return [*lines, ""]
 
 

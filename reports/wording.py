@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 NONE = "–"
 GLYPHS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "ERROR": "!"}
 GUARDS = ("honesty", "witness")
-KINDS = ("slo", "degradation", "recovery", "alert", "invariant", "witness", "honesty")
+KINDS = (
+    "harness",
+    "check",
+    "slo",
+    "degradation",
+    "recovery",
+    "alert",
+    "invariant",
+    "witness",
+    "honesty",
+)
 KIND_TITLES = {
     "slo": "Service level objectives",
     "degradation": "Degradation",
@@ -28,8 +38,11 @@ KIND_TITLES = {
     "alert": "Alerts",
     "invariant": "Invariants",
     "witness": "Witness: the fault was real",
+    "harness": "The harness itself",
+    "check": "Checks that crashed",
     "honesty": "Honesty: the measurement was sound",
 }
+_COMMON_LABELS = frozenset({"alertname", "environment", "instance", "job", "service", "severity"})
 _UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _MS_PER_S = 1_000.0
 _MINUTE_S = 60.0
@@ -84,7 +97,7 @@ def amount(value: float | None, unit: str) -> str:
     """Write a finding's number in its unit: fractions as percent, ratios as a factor."""
     if value is None:
         return NONE
-    if "fraction" in unit or unit == "share":
+    if {"fraction", "share"} & set(unit.split()):
         return percent(value)
     if unit == "ratio":
         return f"{number(value)} ×"
@@ -106,9 +119,10 @@ def moment(started_at: str) -> str:
     )
 
 
-def labels_text(labels: Mapping[str, Any]) -> str:
-    """Write labels the way PromQL does, "" without any."""
-    return "{" + ", ".join(f'{k}="{v}"' for k, v in sorted(labels.items())) + "}" if labels else ""
+def telling_labels(labels: Mapping[str, Any]) -> str:
+    """Write, as PromQL does, the labels that tell one series of an alert from another."""
+    told = {k: v for k, v in labels.items() if k not in _COMMON_LABELS and v != "none"}
+    return "{" + ", ".join(f'{k}="{v}"' for k, v in sorted(told.items())) + "}" if told else ""
 
 
 def fault_text(fault: Mapping[str, Any]) -> str:
@@ -176,6 +190,11 @@ def tally(result: RunResult) -> str:
             return "Nothing was judged, so nothing is proved."
         return f"{those} of {total} findings could not be decided, so the run proves nothing."
     return "The harness failed, so the system was not judged."
+
+
+def total_s(result: RunResult) -> float:
+    """Return how long the run took; the sum of its parts until the whole is known."""
+    return result.timings.get("total_s", sum(result.timings.values()))
 
 
 def verdict_sentence(result: RunResult) -> str:

@@ -76,15 +76,7 @@ def write_run(folder: Path, story: Story = Story()) -> Path:
         folder / "invariants.json",
         {"views": {"acknowledged": 371, "stored": 371, "lost": 0, "doubled": 0}},
     )
-    _dump(
-        folder / "monitoring.json",
-        {
-            "scrapes": 412,
-            "scrapes_failed": 0,
-            "rule_iterations": 160,
-            "rule_iterations_missed": 0,
-        },
-    )
+    _dump(folder / "monitoring.json", _monitoring())
     _dump(folder / "generator.json", _generator(len(arrivals)))
     _dump(folder / "run.json", _result(story, plan, arrivals).to_json())
     return folder
@@ -215,12 +207,12 @@ def _breaker_state(name: str, t_s: float) -> str:
 
 
 def _alert_events() -> list[dict[str, Any]]:
-    dependency = {"dependency": "redis-cache"}
+    dependency = {"dependency": "redis-cache", "severity": "ticket"}
     story: tuple[tuple[str, dict[str, str], tuple[tuple[float, str], ...]], ...] = (
         ("Watchdog", {}, ((0.0, "firing"),)),
         (
             "CacheDown",
-            {"severity": "page"},
+            dependency,
             ((16.9, "pending"), (18.0, "firing"), (29.2, "resolved")),
         ),
         (
@@ -243,19 +235,10 @@ def _alert_events() -> list[dict[str, Any]]:
 
 
 def _deliveries() -> list[dict[str, Any]]:
-    at: tuple[tuple[float, str, str, dict[str, str]], ...] = (
-        (18.5, "firing", "CacheDown", {}),
-        (30.1, "resolved", "CacheDown", {}),
-    )
+    labels = {"alertname": "CacheDown", "dependency": "redis-cache", "severity": "ticket"}
     return [
-        {
-            "t_s": t,
-            "status": s,
-            "name": n,
-            "labels": {"alertname": n, **labels},
-            "fingerprint": "ab12",
-        }
-        for t, s, n, labels in at
+        {"t_s": t, "status": s, "name": "CacheDown", "labels": labels, "fingerprint": "ab12"}
+        for t, s in ((18.5, "firing"), (30.1, "resolved"))
     ]
 
 
@@ -274,6 +257,26 @@ def _journal(story: Story) -> list[dict[str, Any]]:
         witness = {"touched": True, "connections_refused": 64, "requests_degraded": 871}
         lines.append({"id": "i1", "event": "witnessed", "t_s": 27.9, "witness": witness})
     return [*lines, {"id": "i1", "event": "healed", "t_s": HEALED_S}]
+
+
+def _monitoring() -> dict[str, Any]:
+    jobs = {"api": 160, "exporter": 160}
+    return {
+        "alive": True,
+        "problem": "",
+        "targets_up": dict.fromkeys(jobs, True),
+        "scrapes_expected": jobs,
+        "scrapes_seen": jobs,
+        "scrapes_failed": dict.fromkeys(jobs, 0),
+        "iterations_missed": 0,
+        "evaluation_failures": 0,
+        "rules_loaded": ["CacheDown", "DependencyDown", "Watchdog", *SILENT],
+        "alerts_history": [{"name": "CacheDown", "labels": {}, "first_s": 18.0, "last_s": 29.0}],
+        "poll_errors": {"prometheus": 0, "alertmanager": 0},
+        "longest_gap_s": {"prometheus": 0.213, "alertmanager": 0.221},
+        "watchdog_delivered": True,
+        "server_outcomes": {"ok": 3398.0, "degraded": 1002.0},
+    }
 
 
 def _generator(count: int) -> dict[str, Any]:
@@ -311,7 +314,13 @@ def _result(story: Story, plan: Plan, arrivals: pd.DataFrame) -> RunResult:
             "report_s": 0.52,
             "total_s": 47.9,
         },
-        honesty={**lag, "unaccounted": 0},
+        honesty={
+            **lag,
+            "unaccounted": 0,
+            "scrapes": {"api": 1.0, "exporter": 0.994},
+            "rule_iterations_missed": 0,
+            "poll_errors": {"prometheus": 0, "alertmanager": 0},
+        },
         arrivals={c: int(counts.get(c, 0)) for c in ARRIVAL_CLASSES},
         environment={"python": "3.11.2", "cores": 2, "platform": "linux"},
         problem=story.problem,
@@ -328,9 +337,10 @@ def _injections(story: Story) -> tuple[InjectionRecord, ...]:
 
 
 def _alerts() -> tuple[AlertRecord, ...]:
+    labels = {"dependency": "redis-cache", "severity": "ticket"}
     return (
-        AlertRecord("CacheDown", {}, "fires", 18.0, 29.2, 1.94, 18.5, 30.1),
-        AlertRecord("DependencyDown", {"dependency": "redis-cache"}, "fires", 19.3, 29.4, 3.24),
+        AlertRecord("CacheDown", labels, "fires", 18.0, 29.2, 1.94, 18.5, 30.1),
+        AlertRecord("DependencyDown", labels, "fires", 19.3, 29.4, 3.24),
         AlertRecord("Watchdog", {}, "always", 0.0, None, None),
         *(AlertRecord(name, {}, "silent", None, None, None) for name in SILENT),
     )

@@ -79,10 +79,9 @@ def test_the_command_line_renders_and_refuses_with_one_line(
     assert main([str(folder), "--index", str(tmp_path)]) == 0
     assert (folder / "report.html").is_file()
     assert (tmp_path / "index.html").is_file()
-    suites = ["--junit", str(tmp_path / "j.xml"), "--summary", str(tmp_path / "s.md")]
-    assert main([str(folder), *suites]) == 0
-    assert (tmp_path / "j.xml").is_file()
-    assert (tmp_path / "s.md").is_file()
+    assert main([str(folder), "--suite", str(tmp_path)]) == 0
+    assert (tmp_path / "junit.xml").is_file()
+    assert (tmp_path / "summary.md").is_file()
     capsys.readouterr()
     assert main([str(tmp_path / "gone")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

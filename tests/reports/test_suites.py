@@ -101,7 +101,7 @@ def test_the_summary_starts_with_the_verdict_and_a_table(make_run: Callable[...,
     assert text.startswith("### ✕ **FAIL** redis-down")
     assert "| ✕ **FAIL** | slo: availability holds<br>1002 of 3962" in text
     assert "| 25.3 % | 0.1 % |" in text
-    assert "| CacheDown | fires | 18.00 s | 1.94 s | 18.50 s | 29.20 s |" in text
+    assert '| CacheDown{dependency="redis-cache"} | fires | 18.00 s | 1.94 s | 18.50 s |' in text
 
 
 def test_hostile_text_cannot_leave_its_cell(make_run: Callable[..., Path]) -> None:
