@@ -14,7 +14,7 @@ from urllib.parse import quote
 from chaos.errors import UsageError
 from chaos.model.run import Plan
 from chaos.model.verdict import Verdict
-from reports.folder import read_result, write_atomically
+from reports.folder import UNREADABLE, read_result, write_atomically
 from reports.page import page
 from reports.wording import GUARDS, moment, place, total_s
 
@@ -147,8 +147,11 @@ def _decided_by(result: RunResult) -> str:
     )
     shown = 3
     names = [f"{f.name}, {place(f)}" for f in guards or wrong]
-    return "; ".join(names[:shown]) + (
-        f" and {len(names) - shown} more" if len(names) > shown else ""
+    what = {"FAIL": "broken: ", "INCONCLUSIVE": "undecided: "}.get(result.verdict.value, "")
+    return (
+        what
+        + "; ".join(names[:shown])
+        + (f" and {len(names) - shown} more" if len(names) > shown else "")
     )
 
 
@@ -159,7 +162,7 @@ def _unfinished(folder: Path, why: str) -> Entry:
         plan = Plan.from_json(json.loads((folder / "plan.json").read_text("utf-8")))
         scenario, claim = plan.scenario, plan.claim
         started = datetime.fromtimestamp(plan.anchor_wall, UTC).isoformat()
-    except (OSError, OverflowError, ValueError, KeyError, TypeError):
+    except (OverflowError, *UNREADABLE):
         pass  # what the folder's name says is all that is known
     return Entry(
         folder=folder.name,

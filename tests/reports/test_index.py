@@ -33,7 +33,7 @@ def test_runs_are_listed_newest_first_with_their_numbers(
     assert [r["folder"] for r in runs] == ["a-new", "c-middle", "b-old"]
     assert html.rindex("2026-03-14 10:00:00") < html.rindex("2026-03-14 09:30:00")
     assert runs[0]["verdict"] == "FAIL"
-    assert runs[0]["decided_by"] == "availability holds, over the run"
+    assert runs[0]["decided_by"] == "broken: availability holds, over the run"
     assert runs[2]["bad_fraction"] == 0
     assert runs[2]["first_detect_s"] == pytest.approx(1.94)
 
