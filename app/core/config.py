@@ -108,4 +108,6 @@ def _mistake(problem: dict[str, Any]) -> str:
     known = Settings.model_fields.get(field)
     secret = known is None or known.annotation is SecretStr
     shown = "" if secret else f"={problem['input']!r}"
-    return f"{field.upper()}{shown}: {message[:1].lower()}{message[1:]}; correct it in the environment"
+    return (
+        f"{field.upper()}{shown}: {message[:1].lower()}{message[1:]}; correct it in the environment"
+    )
