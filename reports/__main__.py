@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _render(chosen.runs, chosen.suite, chosen.index)
     except (UsageError, OSError) as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return UsageError.exit_code
     return 0
 
@@ -45,14 +45,13 @@ def _render(runs: list[Path], suite: Path | None, index: Path | None) -> None:
         write_suite_junit(runs, suite / "junit.xml")
         write_suite_summary(runs, suite / "summary.md")
     elif runs:
-        # Only a report needs pandas, which takes most of a second to import.
-        from reports.build import render  # noqa: PLC0415
+        from reports.build import render  # noqa: PLC0415 (pandas, which nothing else here needs)
 
         for folder in runs:
             render(folder)
-            print(folder / "report.html")
+            sys.stdout.write(f"{folder / 'report.html'}\n")
     if index:
-        print(render_index(index))
+        sys.stdout.write(f"{render_index(index)}\n")
 
 
 if __name__ == "__main__":

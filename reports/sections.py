@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from reports.lanes import breaker_lanes
 from reports.wording import (
     NONE,
+    TIMES,
     amount,
     fault_text,
     millis,
@@ -220,7 +221,7 @@ def honesty(result: RunResult, evidence: Evidence, figures: Figures) -> list[Fac
         facts.append(
             Fact(
                 "Coordinated-omission gap",
-                f"{number(due / sent) if sent > 0 else NONE} ×",
+                f"{number(due / sent) if sent > 0 else NONE} {TIMES}",
                 note,
             )
         )
@@ -266,7 +267,7 @@ def configuration(result: RunResult, evidence: Evidence) -> list[Fact]:
         facts.append(Fact("Load", f"{number(plan.rate_rps)}/s, {plan.arrivals}", journeys))
         phases = ", ".join(
             f"{p.name} {number(p.end_s - p.start_s)} s"
-            + (f" × {number(p.load_factor)}" if p.load_factor != 1 else "")
+            + (f" {TIMES} {number(p.load_factor)}" if p.load_factor != 1 else "")
             for p in plan.phases
         )
         facts.append(Fact("Phases", phases))

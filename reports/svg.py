@@ -62,7 +62,7 @@ def text(x: float, y: float, words: str, cls: str = "", **values: object) -> Mar
     return tag("text", words, x=float(x), y=float(y), class_=cls or None, **values)
 
 
-def rect(  # noqa: PLR0913, PLR0917 (the four numbers stand in SVG's own order)
+def rect(  # noqa: PLR0917 (the four numbers come in SVG's own order)
     x: float, y: float, width: float, height: float, cls: str, title: str = ""
 ) -> Markup:
     """Return a rectangle, with a title that browsers show on hover and screen readers read."""

@@ -21,7 +21,7 @@ from reports.svg import (
     ticks,
     width_of,
 )
-from reports.wording import millis, number, seconds, short
+from reports.wording import NONE, millis, number, seconds, short
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -323,11 +323,11 @@ def _tip(bins: Bins, n: int) -> str:
     start = float(bins.start_s[n])
     counts = [f"{int(of[n])} {name}" for name, of in bins.counts.items() if of[n]]
     if not counts:
-        return f"{number(start)}–{number(start + bins.width_s)} s: no arrivals"
+        return f"{number(start)}{NONE}{number(start + bins.width_s)} s: no arrivals"
     speeds = ", ".join(
         f"p{q * 100:.0f} {millis(float(v[n]))}" for q, v in bins.quantiles_ms.items()
     )
-    return f"{number(start)}–{number(start + bins.width_s)} s: {', '.join(counts)}\n{speeds}"
+    return f"{number(start)}{NONE}{number(start + bins.width_s)} s: {', '.join(counts)}\n{speeds}"
 
 
 def _axis(frame: Frame, end: float) -> Markup:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from chaos.model.run import RunResult
     from chaos.model.verdict import Finding
 
-NONE = "–"
+NONE = "\N{EN DASH}"
+TIMES = "\N{MULTIPLICATION SIGN}"
 GLYPHS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "ERROR": "!"}
 GUARDS = ("honesty", "witness")
 KINDS = (
@@ -100,7 +101,7 @@ def amount(value: float | None, unit: str) -> str:
     if {"fraction", "share"} & set(unit.split()):
         return percent(value)
     if unit == "ratio":
-        return f"{number(value)} ×"
+        return f"{number(value)} {TIMES}"
     if unit == "s" or unit.startswith("s "):
         return f"{number(value)} s" if value == int(value) else seconds(value)
     return f"{number(value)} {unit}".strip()

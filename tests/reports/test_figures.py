@@ -15,7 +15,7 @@ from reports.folder import read_result
 from reports.lanes import alert_lanes, breaker_lanes, fault_lanes
 from reports.sections import key_numbers, recovery, scorecard
 from reports.svg import Scale, curve, ticks
-from reports.wording import amount, fault_text, moment, number
+from reports.wording import NONE, TIMES, amount, fault_text, moment, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,12 +187,12 @@ def test_a_curve_breaks_where_there_is_no_data() -> None:
     [
         (0.00123, "bad fraction", "0.123 %"),
         (1.0, "degraded fraction", "100 %"),
-        (1.4567, "ratio", "1.46 ×"),
+        (1.4567, "ratio", f"1.46 {TIMES}"),
         (5.0, "s", "5 s"),
         (11.98, "s in force", "11.98 s"),
         (1234.5, "arrivals", "1,234 arrivals"),
-        (None, "s", "–"),
-        (float("inf"), "ms", "– ms"),
+        (None, "s", NONE),
+        (float("inf"), "ms", f"{NONE} ms"),
     ],
 )
 def test_amounts_are_written_in_their_unit(value: float | None, unit: str, words: str) -> None:

@@ -1,0 +1,1 @@
+"""Claims about the renderings of a run folder."""
