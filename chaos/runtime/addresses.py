@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 LOOPBACK = "127.0.0.1"
-ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - the text that is looked for and replaced, never bound
+ANY_ADDRESS = "0.0.0.0"  # looked for and replaced, never bound
 
 
 def reference_pattern(components: Iterable[str]) -> re.Pattern[str]:

@@ -90,5 +90,7 @@ class Runtime(Protocol):
 
     name: str
 
-    async def up(self, topology: Topology, *, time_scale: float, progress: Callable[[str], None]) -> Stack:
+    async def up(
+        self, topology: Topology, *, time_scale: float, progress: Callable[[str], None]
+    ) -> Stack:
         """Start every component in order, in parallel where it may be, and return when all are ready."""

@@ -37,8 +37,9 @@ def load_topology(path: Path, *, environ: Mapping[str, str] | None = None) -> To
     file and of its route files. Raises `UsageError` with the place, the value and what was expected.
     """
     text = _read_text(path)
-    raw = interpolate(_parse(text, path), os.environ if environ is None else environ, where="")
+    parsed = _parse(text, path)
     try:
+        raw = interpolate(parsed, os.environ if environ is None else environ, where="")
         return _Reader(path, raw).topology(text)
     except UsageError as error:
         raise UsageError(f"{path.name}: {error}") from None
@@ -91,7 +92,9 @@ class _Reader:
     def __init__(self, path: Path, raw: object) -> None:
         self.folder = path.resolve().parent
         if not isinstance(raw, dict):
-            raise UsageError(f"{type(raw).__name__} at the top; expected a mapping with name and services")
+            raise UsageError(
+                f"{type(raw).__name__} at the top; expected a mapping with name and services"
+            )
         plain = {key: value for key, value in raw.items() if not str(key).startswith("x-")}
         self.file = read_as(ComposeFile, plain, where="")
         blocks = {
@@ -108,7 +111,9 @@ class _Reader:
     def topology(self, text: str) -> Topology:
         """Build the value; raise `UsageError` on the first thing wrong."""
         if not self.local:
-            raise UsageError("no service has an x-local block; expected at least one that runs locally")
+            raise UsageError(
+                "no service has an x-local block; expected at least one that runs locally"
+            )
         components = tuple(self._component(name, *pair) for name, pair in self.local.items())
         edges = [part for part in components if is_edge(part.name)]
         digest = hashlib.sha256(text.encode())
@@ -180,7 +185,9 @@ class _Reader:
             if other not in self.services:
                 raise unknown("service", other, self.services, where=where)
             if other not in self.local:
-                raise UsageError(f"service {other!r}{where} has no x-local block; add one or cut the line")
+                raise UsageError(
+                    f"service {other!r}{where} has no x-local block; add one or cut the line"
+                )
             one_shot = self.local[other][1].ready.kind == "exit"
             if one_shot != (needed.condition == "service_completed_successfully"):
                 expected = "service_completed_successfully" if one_shot else "service_healthy"
@@ -218,7 +225,9 @@ class _Reader:
     def _contents(self, source: str, target: str, where: str) -> Iterator[str]:
         host = (self.folder / source).resolve()
         if not host.is_relative_to(self.folder):
-            raise UsageError(f"{where}: {source!r} lies outside {self.folder}; expected a file below it")
+            raise UsageError(
+                f"{where}: {source!r} lies outside {self.folder}; expected a file below it"
+            )
         if host.is_file():
             yield target
         elif host.is_dir():
@@ -231,7 +240,9 @@ class _Reader:
     def _check_texts(self, name: str, local: LocalBlock, mounts: _Mounts) -> None:
         """Check every placeholder and every `name:port` that the local runtime will have to resolve."""
         base, plain = f"services.{name}", self.services[name].environment
-        texts = {f"{base}.x-local.environment.{key}": value for key, value in local.environment.items()}
+        texts = {
+            f"{base}.x-local.environment.{key}": value for key, value in local.environment.items()
+        }
         lines = [local.command, *local.prepare]
         texts |= {
             f"{base}.x-local {' '.join(line)[:40]!r}[{index}]": word
@@ -249,7 +260,9 @@ class _Reader:
         for key, value in plain.items():
             where = f"{base}.environment.{key}"
             if found := placeholders.first_in(value):
-                raise UsageError(f"{where}: Compose would keep {found!r}; move it to x-local.environment")
+                raise UsageError(
+                    f"{where}: Compose would keep {found!r}; move it to x-local.environment"
+                )
             texts[where] = value
         for where, text in texts.items():
             self._check_references(where, text, own=name)

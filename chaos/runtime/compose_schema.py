@@ -164,11 +164,15 @@ def read_as(model: type[Model], value: object, *, where: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join([where, *(str(part) for part in first["loc"])]).strip(".")
+        # A misspelt key is also a missing one; the misspelling says more.
+        found = error.errors(include_url=False)
+        first = min(found, key=lambda one: one["type"] != "extra_forbidden")
+        *parents, last = (where, *first["loc"]) if where else first["loc"]
+        place = ".".join(str(part) for part in (*parents, last))
         if first["type"] == "extra_forbidden":
+            inside = ".".join(str(part) for part in parents) or "the file"
             known = _keys_at(model, first["loc"][:-1])
-            raise unknown("key", str(first["loc"][-1]), known, where=f" in {where}") from None
+            raise unknown("key", str(last), known, where=f" in {inside}") from None
         given = "" if isinstance(first["input"], dict) else f"{first['input']!r}: "
         what = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         raise UsageError(f"{place}: {given}{_expected(first['type'], what)}") from None
@@ -181,7 +185,9 @@ def _expected(kind: str, what: str) -> str:
 def _keys_at(model: type[Strict], path: tuple[int | str, ...]) -> list[str]:
     """Return the keys that may stand at `path` below `model`."""
     for step in path:
-        field = {info.alias or name: info for name, info in model.model_fields.items()}.get(str(step))
+        field = {info.alias or name: info for name, info in model.model_fields.items()}.get(
+            str(step)
+        )
         if field is None:  # the key of a mapping or the index of a list: its values are meant
             continue
         inner = [field.annotation, *get_args(field.annotation)]

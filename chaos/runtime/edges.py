@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from chaos.errors import UsageError, unknown
 from chaos.model.topology import Dependency
+from chaos.runtime.addresses import ANY_ADDRESS
 from chaos.runtime.compose_schema import Route, read_as
 
 if TYPE_CHECKING:
@@ -40,17 +41,25 @@ def read_edge(
             f"services.{part.name}: no route file; mount './edges/{name}.json:{ROUTES_PATH}:ro'"
         )
     if API_PORT not in part.ports:
-        raise UsageError(f"services.{part.name}: no port {API_PORT} for the control API; add it to expose")
+        raise UsageError(
+            f"services.{part.name}: no port {API_PORT} for the control API; add it to expose"
+        )
     text = (folder / source).read_text(encoding="utf-8")
     route = _only_route(text, source)
     if route.name != name:
-        raise UsageError(f"{source}: route {route.name!r}; expected {name!r}, as the service {part.name!r} says")
+        raise UsageError(
+            f"{source}: route {route.name!r}; expected {name!r}, as the service {part.name!r} says"
+        )
     if not route.enabled:
-        raise UsageError(f"{source}: route {name!r} is disabled; a stack starts whole, expected true")
+        raise UsageError(
+            f"{source}: route {name!r} is disabled; a stack starts whole, expected true"
+        )
     listen_host, listen_port = _address(route.listen, source)
-    if listen_host != "0.0.0.0" or listen_port not in part.ports:  # noqa: S104 - what the container listens on
-        known = " or ".join(f"0.0.0.0:{port}" for port in part.ports if port != API_PORT)
-        raise UsageError(f"{source}: listen {route.listen!r}; expected {known}, as {part.name!r} has it")
+    if listen_host != ANY_ADDRESS or listen_port not in part.ports:
+        known = " or ".join(f"{ANY_ADDRESS}:{port}" for port in part.ports if port != API_PORT)
+        raise UsageError(
+            f"{source}: listen {route.listen!r}; expected {known}, as {part.name!r} has it"
+        )
     upstream, upstream_port = _address(route.upstream, source)
     if upstream not in ports:
         raise unknown("upstream", upstream, ports, where=f" in {source}")
@@ -75,7 +84,9 @@ def _only_route(text: str, source: str) -> Route:
     except json.JSONDecodeError as error:
         raise UsageError(f"{source}: line {error.lineno}: {error.msg}; expected JSON") from None
     if not isinstance(routes, list) or len(routes) != 1:
-        raise UsageError(f"{source}: expected a list of exactly one route, so that an edge can fail alone")
+        raise UsageError(
+            f"{source}: expected a list of exactly one route, so that an edge can fail alone"
+        )
     return read_as(Route, routes[0], where=source)
 
 

@@ -7,14 +7,13 @@ import os
 import shutil
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chaos.errors import HarnessError
 from chaos.runtime import ports as port_blocks
 from chaos.runtime import proctree
 from chaos.runtime.addresses import AddressBook
-from chaos.runtime.part import LocalPart
+from chaos.runtime.part import LocalPart, in_thread
 from chaos.runtime.record import (
     SCHEMA,
     clear_folder,
@@ -29,6 +28,7 @@ from chaos.setup.locate import tool as locate_tool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
 
     from chaos.model.topology import Topology
     from chaos.runtime.base import ComponentState, Residue
@@ -67,7 +67,9 @@ class LocalStack:
                 await is_ready[name].wait()
             await part.start()
             is_ready[part.name].set()
-            progress(f"{part.name} {'done' if part.component.one_shot else 'ready'} in {part.ready_after_s:.2f} s")
+            progress(
+                f"{part.name} {'done' if part.component.one_shot else 'ready'} in {part.ready_after_s:.2f} s"
+            )
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -126,7 +128,9 @@ class LocalStack:
         part = self._part(component)
         async with self._locks[component]:
             if self._is_down:
-                raise HarnessError(f"cannot start {component}: the stack is down; bring up a new one")
+                raise HarnessError(
+                    f"cannot start {component}: the stack is down; bring up a new one"
+                )
             part.change(files, environment)
             await part.kill()
             await part.start(wipe=wipe, before=before)
@@ -134,16 +138,18 @@ class LocalStack:
     async def down(self) -> Residue:
         """End everything, remove the data, and prove that no process and no listener is left."""
         if self._is_down:
-            return await asyncio.to_thread(end_family, self._family(), ())
+            return await in_thread(end_family, self._family(), ())
         self._is_down = True
-        await asyncio.gather(*(part.stop() for part in self._parts.values()), return_exceptions=True)
+        await asyncio.gather(
+            *(part.stop() for part in self._parts.values()), return_exceptions=True
+        )
         used = tuple(self._renderer.book.ports.values())
-        residue = await asyncio.to_thread(end_family, self._family(), used)
+        residue = await in_thread(end_family, self._family(), used)
         for part in self._parts.values():
             part.reap()
         if residue.clean:
             data = [str(part.data_folder) for part in self._parts.values()]
-            await asyncio.to_thread(clear_folder, self.folder, data)
+            await in_thread(clear_folder, self.folder, data)
         else:
             self._write_record()
         self._block.release()
@@ -218,14 +224,16 @@ class LocalRuntime:
         began = time.monotonic()
         stacks = self._state / "stacks"
         stacks.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(sweep, stacks)
+        await in_thread(sweep, stacks)
         stack = self._new_stack(topology, stacks, time_scale)
         try:
             await stack.start_all(progress)
         except BaseException:
             await stack.down()
             raise
-        progress(f"{topology.name}: all {len(topology.components)} ready in {time.monotonic() - began:.2f} s")
+        progress(
+            f"{topology.name}: all {len(topology.components)} ready in {time.monotonic() - began:.2f} s"
+        )
         return stack
 
     def _new_stack(self, topology: Topology, stacks: Path, time_scale: float) -> LocalStack:

@@ -9,7 +9,7 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from chaos.errors import HarnessError
 from chaos.runtime import proctree
@@ -28,13 +28,19 @@ PREPARE_WITHIN_S: Final = 60.0
 STOP_WITHIN_S: Final = 2.0
 _POLL_S: Final = 0.01
 _STOPPED: Final = frozenset({"T", "t"})
+Result = TypeVar("Result")
 
 
 class LocalPart:
     """One component of a local stack. `templates` keeps prepared data; `changed` runs on every new process."""
 
     def __init__(
-        self, component: Component, renderer: Renderer, *, templates: Path, changed: Callable[[], None]
+        self,
+        component: Component,
+        renderer: Renderer,
+        *,
+        templates: Path,
+        changed: Callable[[], None],
     ) -> None:
         self.component = component
         self.ready_after_s = 0.0
@@ -73,7 +79,9 @@ class LocalPart:
             programs=(self._program,) if self._program else (),
         )
 
-    def change(self, files: Mapping[str, str] | None, environment: Mapping[str, str] | None) -> None:
+    def change(
+        self, files: Mapping[str, str] | None, environment: Mapping[str, str] | None
+    ) -> None:
         """Let other files and environment hold from the next start on."""
         self._renderer.write_files(self.component, files or {})
         self._files.update(files or {})
@@ -97,7 +105,7 @@ class LocalPart:
         if before is not None:
             await before(launch.data)
             if launch.uid is not None:
-                await asyncio.to_thread(give_to, launch.uid, self.data_folder)
+                await in_thread(give_to, launch.uid, self.data_folder)
         self._spawn(launch.command, launch)
         self._starts += 1
         self._changed()
@@ -106,10 +114,12 @@ class LocalPart:
 
     async def kill(self) -> None:
         """SIGKILL every process of it; harmless when there is none."""
-        left = await asyncio.to_thread(proctree.exterminate, self.family())
+        left = await in_thread(proctree.exterminate, self.family())
         if left:
             what = ", ".join(proctree.describe(left))
-            raise HarnessError(f"{self.name}: still there {proctree.GONE_WITHIN_S:g} s after SIGKILL: {what}")
+            raise HarnessError(
+                f"{self.name}: still there {proctree.GONE_WITHIN_S:g} s after SIGKILL: {what}"
+            )
         self.reap()
         self._changed()
 
@@ -123,13 +133,15 @@ class LocalPart:
     async def pause(self) -> None:
         """SIGSTOP every process of it. Raises `HarnessError` when none runs."""
         if not self.is_alive():
-            raise HarnessError(f"cannot pause {self.name}: it {self._how_it_ended()}; restart it first")
-        self._frozen = tuple(await asyncio.to_thread(proctree.freeze, self.family()))
+            raise HarnessError(
+                f"cannot pause {self.name}: it {self._how_it_ended()}; restart it first"
+            )
+        self._frozen = tuple(await in_thread(proctree.freeze, self.family()))
         self._changed()
 
     async def resume(self) -> None:
         """SIGCONT every process of it; harmless when none was stopped."""
-        await asyncio.to_thread(proctree.thaw, self.family())
+        await in_thread(proctree.thaw, self.family())
         self._frozen = ()
         self._changed()
 
@@ -173,7 +185,9 @@ class LocalPart:
             "restarts": state.restarts,
             "processes": [[process.pid, process.start] for process in (*known, *self._frozen)],
             "program": self._program,
-            "addresses": {str(port): list(book.address(self.name, port)) for port in self.component.ports},
+            "addresses": {
+                str(port): list(book.address(self.name, port)) for port in self.component.ports
+            },
             "log": str(self.log),
             "data": str(self.data_folder),
         }
@@ -196,29 +210,32 @@ class LocalPart:
             return
         commands = self.component.prepare
         template = self._templates / template_key(commands, launch.declared, launch.tools)
-        if await asyncio.to_thread(restore, template, launch.data, uid=launch.uid):
+        if await in_thread(restore, template, launch.data, uid=launch.uid):
             return
         try:
             for argv in launch.prepare:
-                self._spawn(argv, launch)
-                if not await self._wait_exit(PREPARE_WITHIN_S):
-                    raise self._failure(f"is late: preparing took over {PREPARE_WITHIN_S:g} s")
-                if self._child is not None and self._child.returncode != 0:
-                    raise self._failure(f"cannot be prepared: {argv[0]} {self._how_it_ended()}")
+                await self._run(argv, launch)
         except BaseException:
             # Half-made data would pass for finished data at the next start.
             await self.kill()
             shutil.rmtree(self.data_folder, ignore_errors=True)
             raise
         if not any("{port:" in word or "{file:" in word for line in commands for word in line):
-            await asyncio.to_thread(store, template, launch.data)
+            await in_thread(store, template, launch.data)
+
+    async def _run(self, argv: tuple[str, ...], launch: Launch) -> None:
+        self._spawn(argv, launch)
+        if not await self._wait_exit(PREPARE_WITHIN_S):
+            raise self._failure(f"is late: preparing took over {PREPARE_WITHIN_S:g} s")
+        if self._exit_code() != 0:
+            raise self._failure(f"cannot be prepared: {argv[0]} {self._how_it_ended()}")
 
     async def _wait_ready(self) -> None:
         ready = self.component.ready
         if self.component.one_shot:
             if not await self._wait_exit(ready.within_s):
                 raise self._failure(f"is late: it has not ended after {ready.within_s:g} s")
-            if self._child is not None and self._child.returncode != 0:
+            if self._exit_code() != 0:
                 raise self._failure(self._how_it_ended())
             self._changed()
             return
@@ -234,17 +251,33 @@ class LocalPart:
     async def _wait_exit(self, within_s: float) -> bool:
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while self.is_alive():
+                # Polled, so that a stack is not tied to the event loop that started it.
+                while self.is_alive():  # noqa: ASYNC110
                     await asyncio.sleep(_POLL_S)
         return not self.is_alive()
 
+    def _exit_code(self) -> int | None:
+        return None if self._child is None else self._child.returncode
+
     def _how_it_ended(self) -> str:
-        if self._child is None:
+        code = self._exit_code()
+        if code is None:
             return "was never started"
-        code = self._child.returncode
-        if code is not None and code < 0:
+        if code < 0:
             return f"was ended by {signal.Signals(-code).name}"
         return f"ended with exit code {code}"
 
     def _failure(self, what: str) -> HarnessError:
-        return HarnessError(f"{self.name} {what}; the last lines of {self.log}:\n{log_tail(self.log)}")
+        return HarnessError(
+            f"{self.name} {what}; the last lines of {self.log}:\n{log_tail(self.log)}"
+        )
+
+
+async def in_thread(work: Callable[..., Result], *args: object, **options: object) -> Result:
+    """Run blocking work in a thread; a cancelled caller still waits for its end, since nothing can stop it."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **options))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

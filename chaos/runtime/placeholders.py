@@ -50,7 +50,9 @@ def check(
     for found in _PLACEHOLDER.finditer(text):
         kind, argument = found["kind"], found["argument"]
         if kind not in WITHOUT_ARGUMENT | WITH_ARGUMENT:
-            raise unknown("placeholder", kind, WITHOUT_ARGUMENT | WITH_ARGUMENT, where=f" in {where}")
+            raise unknown(
+                "placeholder", kind, WITHOUT_ARGUMENT | WITH_ARGUMENT, where=f" in {where}"
+            )
         if (argument is None) == (kind in WITH_ARGUMENT) or argument == "":
             shape = f"{{{kind}:…}}" if kind in WITH_ARGUMENT else f"{{{kind}}}"
             raise UsageError(f"{where}: {found[0]!r}; expected {shape}")
@@ -69,7 +71,9 @@ def parse_duration_ms(text: str, *, where: str) -> int:
     """Return the milliseconds of a Prometheus duration such as `5m` or `1m30s`."""
     parts = list(_DURATION.finditer(text))
     if not parts or "".join(part[0] for part in parts) != text:
-        raise UsageError(f"{where}: {text!r} is no duration; expected one like '5m', '30s' or '250ms'")
+        raise UsageError(
+            f"{where}: {text!r} is no duration; expected one like '5m', '30s' or '250ms'"
+        )
     return sum(int(part["count"]) * _UNIT_MS[part["unit"]] for part in parts)
 
 

@@ -34,7 +34,9 @@ class PortBlock:
     def port(self, index: int) -> int:
         """Return the port at an index below `BLOCK_SIZE`."""
         if not 0 <= index < BLOCK_SIZE:
-            raise UsageError(f"{index + 1} ports are needed; a block has {BLOCK_SIZE}: cut the topology")
+            raise UsageError(
+                f"{index + 1} ports are needed; a block has {BLOCK_SIZE}: cut the topology"
+            )
         return self.base + index
 
     def release(self) -> None:

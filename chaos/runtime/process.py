@@ -37,7 +37,7 @@ def spawn(
     """
     with log.open("ab") as output:
         try:
-            return subprocess.Popen(
+            return subprocess.Popen(  # noqa: S603 - the topology's own commands
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -48,11 +48,14 @@ def spawn(
                 user=uid,
                 group=uid,
                 extra_groups=None if uid is None else [],
-                # After the change of user, which would clear the setting.
-                preexec_fn=_die_with(os.getpid()),
+                # After the change of user, which would clear the setting. Only two system calls: safe
+                # between fork and exec even while other threads hold locks.
+                preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509
             )
         except (OSError, subprocess.SubprocessError) as error:
-            raise HarnessError(f"{name} cannot start {argv[0]}: {error}; see 'chaosbed doctor'") from error
+            raise HarnessError(
+                f"{name} cannot start {argv[0]}: {error}; see 'chaosbed doctor'"
+            ) from error
 
 
 def _die_with(parent: int) -> Callable[[], None] | None:

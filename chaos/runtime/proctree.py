@@ -155,7 +155,9 @@ def _read_stat(pid: int) -> Process | None:
         return None
     # The name in brackets may itself hold blanks and brackets, so the fields begin after the last one.
     fields = text[text.rindex(")") + 2 :].split()
-    return Process(pid=pid, state=fields[0], parent=int(fields[1]), group=int(fields[2]), start=fields[19])
+    return Process(
+        pid=pid, state=fields[0], parent=int(fields[1]), group=int(fields[2]), start=fields[19]
+    )
 
 
 def _is_marked(pid: int, family: Family) -> bool:
@@ -197,6 +199,12 @@ def describe(processes: Iterable[Process]) -> tuple[str, ...]:
 
 def _command_line(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        return (
+            Path(f"/proc/{pid}/cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode(errors="replace")
+            .strip()
+        )
     except OSError:
         return ""

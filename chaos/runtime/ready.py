@@ -54,7 +54,9 @@ async def _ask(
 ) -> bool:
     match readiness.kind:
         case "http":
-            request = f"GET {readiness.path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+            request = (
+                f"GET {readiness.path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+            )
             writer.write(request.encode())
             status = (await reader.readline()).split()[1:2]
             return bool(status) and int(status[0]) in _HTTP_OK

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from chaos.errors import HarnessError
@@ -19,6 +18,7 @@ from chaos.runtime.ports import busy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 FILE_NAME: Final = "stack.json"
 SCHEMA: Final = 1
@@ -41,9 +41,13 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["schema"] != SCHEMA:
-            raise HarnessError(f"{path} has schema {record['schema']}; expected {SCHEMA}: remove its folder")
+            raise HarnessError(
+                f"{path} has schema {record['schema']}; expected {SCHEMA}: remove its folder"
+            )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise HarnessError(f"cannot read {path}: {error}; if no stack runs, remove its folder") from error
+        raise HarnessError(
+            f"cannot read {path}: {error}; if no stack runs, remove its folder"
+        ) from error
     return dict(record)
 
 
@@ -65,7 +69,9 @@ def kill_recorded(stack_json: Path) -> Residue:
     parts = record["components"].values()
     family = proctree.Family(
         leaders=tuple(
-            proctree.Process(pid=pid, start=start) for part in parts for pid, start in part["processes"]
+            proctree.Process(pid=pid, start=start)
+            for part in parts
+            for pid, start in part["processes"]
         ),
         marker=f"{record['id']}/",
         folders=tuple(part["data"] for part in parts),

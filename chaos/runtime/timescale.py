@@ -210,7 +210,7 @@ def _divide_marked(out: list[str], number: int | None, verb: str, time_scale: fl
     return f"# {written} divided by {time_scale:g}"
 
 
-def _scale_node(node: Any, time_scale: float, *, where: str) -> Any:
+def _scale_node(node: object, time_scale: float, *, where: str) -> object:
     if isinstance(node, list):
         return [_scale_node(item, time_scale, where=f"{where}[{i}]") for i, item in enumerate(node)]
     if not isinstance(node, dict):

@@ -1,25 +1,29 @@
 """A typed client of Toxiproxy 2.12's control API, on the standard library alone so that the watchdog starts fast.
 
-Every call has one limit for all of it. Over the limit the state is unknown, never "done": removing a toxic can hang
-for good in 2.12 (Shopify/toxiproxy #412, #558), and the caller then restarts that edge's process.
+Every call has one limit for all of it. Over the limit the state is unknown, never "done": adding or removing a
+toxic can hang for good in 2.12 (Shopify/toxiproxy #412, #558), and the caller then restarts that edge's process.
 """
 
 from __future__ import annotations
 
 import http.client
+import io
 import json
+import socket
 import time
+import urllib.parse
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from chaos.errors import HarnessError
+from chaos.errors import HarnessError, UsageError
 
 CALL_WITHIN_S = 0.25
+DELAY_MAX_MS = 10_000
 Stream = Literal["downstream", "upstream"]
 
 
 class ToxiproxyError(HarnessError):
-    """The control API refused a call, or nobody answers at its address."""
+    """The control API refused a call, answered nonsense, or nobody listens at its address."""
 
 
 class ToxiproxyTimeoutError(ToxiproxyError):
@@ -28,29 +32,41 @@ class ToxiproxyTimeoutError(ToxiproxyError):
 
 @dataclass(frozen=True, slots=True)
 class LatencyToxic:
-    """Delay each chunk by `latency_ms` ± `jitter_ms`."""
+    """Delay each chunk by `latency_ms` ± `jitter_ms`. Raises `UsageError` for what the API would misread."""
 
     name: str
     stream: Stream
     latency_ms: int
     jitter_ms: int = 0
 
-    def body(self) -> dict[str, Any]:
-        """Return the JSON object of the API."""
+    def __post_init__(self) -> None:
+        """Refuse what Toxiproxy accepts and then does something else with, such as a negative delay."""
+        if not 1 <= self.latency_ms <= DELAY_MAX_MS:
+            raise UsageError(f"latency_ms={self.latency_ms}; expected 1 to {DELAY_MAX_MS}")
+        if not 0 <= self.jitter_ms <= self.latency_ms:
+            raise UsageError(f"jitter_ms={self.jitter_ms}; expected 0 to latency_ms={self.latency_ms}")
+
+    @property
+    def state(self) -> ToxicState:
+        """What the API shows while this toxic is in force."""
         attributes = {"latency": self.latency_ms, "jitter": self.jitter_ms}
-        return _toxic(self.name, "latency", self.stream, attributes)
+        return ToxicState(self.name, "latency", self.stream, attributes)
 
 
 @dataclass(frozen=True, slots=True)
 class BlackholeToxic:
-    """Drop all data and keep the connections open (Toxiproxy's `timeout` of 0)."""
+    """Drop all data and keep the connections open: Toxiproxy's `timeout` toxic at 0.
+
+    Above 0 its timer restarts with every chunk, so a busy client would never be cut; hence no such parameter.
+    """
 
     name: str
     stream: Stream
 
-    def body(self) -> dict[str, Any]:
-        """Return the JSON object of the API."""
-        return _toxic(self.name, "timeout", self.stream, {"timeout": 0})
+    @property
+    def state(self) -> ToxicState:
+        """What the API shows while this toxic is in force."""
+        return ToxicState(self.name, "timeout", self.stream, {"timeout": 0})
 
 
 Toxic = LatencyToxic | BlackholeToxic
@@ -58,21 +74,28 @@ Toxic = LatencyToxic | BlackholeToxic
 
 @dataclass(frozen=True, slots=True)
 class ToxicState:
-    """A toxic as the API shows it."""
+    """A toxic as the API shows it.
+
+    `toxicity` is always 1 in ours: it is drawn once per connection and drawn again when a neighbour changes, so a
+    smaller share would not mean what it says.
+    """
 
     name: str
     kind: str
     stream: str
     attributes: dict[str, int]
+    toxicity: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyState:
-    """A proxy as the API shows it."""
+    """A proxy as the API shows it; `listen` and `upstream` are host:port."""
 
     name: str
     enabled: bool
     toxics: tuple[ToxicState, ...]
+    listen: str = ""
+    upstream: str = ""
 
     @property
     def clean(self) -> bool:
@@ -82,7 +105,7 @@ class ProxyState:
 
 @dataclass(frozen=True, slots=True)
 class Toxiproxy:
-    """One Toxiproxy process. Calls block; use them from a thread."""
+    """One Toxiproxy process. Calls block at most `within_s`; use them from a thread."""
 
     host: str
     port: int
@@ -94,19 +117,28 @@ class Toxiproxy:
 
     def proxy(self, name: str) -> ProxyState:
         """Return one proxy. Raises `ToxiproxyError`, also when it does not exist."""
-        return _proxy(self._call("GET", f"/proxies/{name}"))
+        return _proxy(self._call("GET", f"/proxies/{_quote(name)}"))
 
     def set_enabled(self, name: str, *, enabled: bool) -> ProxyState:
         """Open or refuse a route: refusing also closes what is open."""
-        return _proxy(self._call("PATCH", f"/proxies/{name}", {"enabled": enabled}))
+        return _proxy(self._call("PATCH", f"/proxies/{_quote(name)}", {"enabled": enabled}))
 
     def add_toxic(self, proxy: str, toxic: Toxic) -> None:
-        """Put a toxic into force."""
-        self._call("POST", f"/proxies/{proxy}/toxics", toxic.body())
+        """Put a toxic into force. Raises `ToxiproxyError`, also when its name is taken."""
+        state = toxic.state
+        body = {
+            "name": state.name,
+            "type": state.kind,
+            "stream": state.stream,
+            "toxicity": state.toxicity,
+            "attributes": state.attributes,
+        }
+        self._call("POST", f"/proxies/{_quote(proxy)}/toxics", body)
 
     def remove_toxic(self, proxy: str, name: str) -> None:
         """Take a toxic out of force; one that is not there is fine."""
-        self._call("DELETE", f"/proxies/{proxy}/toxics/{name}", missing_is_fine=True)
+        path = f"/proxies/{_quote(proxy)}/toxics/{_quote(name)}"
+        self._call("DELETE", path, missing_is_fine=True)
 
     def _call(
         self,
@@ -117,48 +149,86 @@ class Toxiproxy:
         missing_is_fine: bool = False,
     ) -> dict[str, Any]:
         where = f"{method} {path} at {self.host}:{self.port}"
-        until = time.monotonic() + self.within_s
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=self.within_s)
         try:
-            connection.connect()
-            _arm(connection, until, where)
-            connection.request(method, path, None if body is None else json.dumps(body))
-            _arm(connection, until, where)
-            response = connection.getresponse()
-            _arm(connection, until, where)
-            data = response.read()
+            status, data = self._exchange(method, path, body)
         except TimeoutError as error:
-            raise ToxiproxyTimeoutError(f"{where}: no answer in {self.within_s:g} s") from error
+            raise ToxiproxyTimeoutError(
+                f"{where}: no answer in {self.within_s:g} s; its state is unknown"
+            ) from error
         except (OSError, http.client.HTTPException) as error:
-            raise ToxiproxyError(f"{where}: {error!r}") from error
-        finally:
-            connection.close()
-        if response.status == http.client.NOT_FOUND and missing_is_fine:
+            raise ToxiproxyError(f"{where}: {error!r}; does this Toxiproxy run?") from error
+        if status == http.client.NOT_FOUND and missing_is_fine:
             return {}
-        if response.status >= http.client.BAD_REQUEST:
-            raise ToxiproxyError(
-                f"{where}: {response.status} {data.decode(errors='replace')[:200].strip()}"
-            )
-        return dict(json.loads(data)) if data else {}
+        text = data.decode(errors="replace")
+        if status >= http.client.BAD_REQUEST:
+            raise ToxiproxyError(f"{where}: {status} {text[:200].strip()}")
+        try:
+            answer = json.loads(text) if text else {}
+        except ValueError as error:
+            raise ToxiproxyError(f"{where}: {text[:200]!r}; expected JSON") from error
+        if not isinstance(answer, dict):
+            raise ToxiproxyError(f"{where}: {text[:200]!r}; expected a JSON object")
+        return answer
+
+    def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, bytes]:
+        """Send one request on a connection of its own, and read to the end of it.
+
+        A socket's timeout holds for one read only, so an answer that drips would take for ever: each read gets
+        what is left of the whole call's time, and the bytes are understood when all are there.
+        """
+        until = time.monotonic() + self.within_s
+        with socket.create_connection((self.host, self.port), self.within_s) as wire:
+            connection = http.client.HTTPConnection(self.host, self.port)
+            connection.sock = wire
+            payload = None if body is None else json.dumps(body)
+            wire.settimeout(_left(until))
+            connection.request(method, path, payload, {"Connection": "close"})
+            answer = bytearray()
+            while True:
+                wire.settimeout(_left(until))
+                chunk = wire.recv(65_536)
+                if not chunk:
+                    break
+                answer += chunk
+        return _parse(bytes(answer), method)
 
 
-def _arm(connection: http.client.HTTPConnection, until: float, where: str) -> None:
-    """Give the next step of a call only what is left of the whole call's time."""
+class _Recorded(socket.socket):
+    """Bytes that already arrived, in the only form that `http.client` reads from."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, *_args: Any, **_options: Any) -> Any:  # noqa: ANN401 (the base class's signature)
+        return io.BytesIO(self._data)
+
+
+def _parse(data: bytes, method: str) -> tuple[int, bytes]:
+    response = http.client.HTTPResponse(_Recorded(data), method=method)
+    response.begin()
+    return response.status, response.read()
+
+
+def _left(until: float) -> float:
     left = until - time.monotonic()
     if left <= 0:
-        raise ToxiproxyTimeoutError(f"{where}: no answer in time")
-    if connection.sock is not None:
-        connection.sock.settimeout(left)
+        raise TimeoutError
+    return left
 
 
-def _toxic(name: str, kind: str, stream: Stream, attributes: dict[str, int]) -> dict[str, Any]:
-    # Toxicity is drawn once per connection and redrawn by neighbours, so a share other than 1 would be a lie.
-    return {"name": name, "type": kind, "stream": stream, "toxicity": 1.0, "attributes": attributes}
+def _quote(name: str) -> str:
+    return urllib.parse.quote(name, safe="")
 
 
-def _proxy(data: dict[str, Any]) -> ProxyState:
-    toxics = tuple(
-        ToxicState(t["name"], t["type"], t["stream"], dict(t["attributes"]))
-        for t in data["toxics"] or ()
-    )
-    return ProxyState(data["name"], bool(data["enabled"]), toxics)
+def _proxy(data: object) -> ProxyState:
+    try:
+        assert isinstance(data, dict)
+        toxics = tuple(
+            ToxicState(t["name"], t["type"], t["stream"], dict(t["attributes"]), float(t["toxicity"]))
+            for t in data["toxics"] or ()
+        )
+        return ProxyState(
+            data["name"], bool(data["enabled"]), toxics, data["listen"], data["upstream"]
+        )
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise ToxiproxyError(f"the control API showed {data!r:.200}; expected a proxy") from error

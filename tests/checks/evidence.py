@@ -8,7 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from chaos.model.evidence import ARRIVAL_COLUMNS, SAMPLE_COLUMNS, AlertEvent, Delivery, Evidence, LogEvent
+from chaos.model.evidence import (
+    ARRIVAL_COLUMNS,
+    SAMPLE_COLUMNS,
+    AlertEvent,
+    Delivery,
+    Evidence,
+    LogEvent,
+)
 from chaos.model.run import InjectionRecord, PhaseWindow, Plan
 from chaos.model.scenario import AlertSpec, System
 from chaos.model.slo import Slo
@@ -109,7 +116,9 @@ def evidence(**changes: Any) -> Evidence:
             Delivery(37.0, "resolved", "CacheDown", down, "f1"),
         ),
         injections=(
-            InjectionRecord("i1", FAULT, "cache", "fault", 12.0, 12.05, 32.1, {"touched": True, "resets": 4}),
+            InjectionRecord(
+                "i1", FAULT, "cache", "fault", 12.0, 12.05, 32.1, {"touched": True, "resets": 4}
+            ),
         ),
         log_events=(
             LogEvent(12.3, "app", "breaker_opened", {"breaker": "cache"}),
@@ -128,7 +137,12 @@ def evidence(**changes: Any) -> Evidence:
             "server_outcomes": {"ok": counts.get("ok", 0), "degraded": counts.get("degraded", 0)},
             "alerts_history": [],
         },
-        generator={"send_lag_p99_ms": 2.0, "send_lag_p50_ms": 0.5, "generator_cpu": 0.2, "finished": True},
+        generator={
+            "send_lag_p99_ms": 2.0,
+            "send_lag_p50_ms": 0.5,
+            "generator_cpu": 0.2,
+            "finished": True,
+        },
     )
     return replace(whole, **changes)
 

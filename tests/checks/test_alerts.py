@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.checks.evidence import FAULT, SYSTEM, evidence
-
 from chaos.checks.alerts import alert_fires, others_silent, scorecard
 from chaos.model.evidence import AlertEvent
 from chaos.model.expectations import AlertFires, OtherAlertsSilent
 from chaos.model.faults import fault_from_json
 from chaos.model.scenario import Load, Phase, Scenario
 from chaos.model.verdict import Verdict
+from tests.checks.evidence import FAULT, SYSTEM, evidence
 
 CLAIM = AlertFires("CacheDown", labels=(("dependency", "cache"),), within_s=8, resolves_within_s=5)
 
@@ -37,13 +36,18 @@ def test_an_alert_with_a_wrong_label_is_another_alert() -> None:
 def test_late_undelivered_unresolved_and_early_alerts_fail() -> None:
     """Each half of the promise is judged."""
     stuck = evidence(alert_events=evidence().alert_events[:2])
-    early = tuple(replace(e, t_s=5.0) if e.state == "firing" else e for e in evidence().alert_events)
+    early = tuple(
+        replace(e, t_s=5.0) if e.state == "firing" else e for e in evidence().alert_events
+    )
 
     assert alert_fires(replace(CLAIM, within_s=3), evidence(), SYSTEM).verdict is Verdict.FAIL
     assert alert_fires(CLAIM, evidence(deliveries=()), SYSTEM).verdict is Verdict.FAIL
     assert alert_fires(CLAIM, stuck, SYSTEM).verdict is Verdict.FAIL
     assert alert_fires(CLAIM, evidence(alert_events=early), SYSTEM).verdict is Verdict.FAIL
-    assert others_silent(OtherAlertsSilent(), evidence(alert_events=early), SYSTEM, [CLAIM]).verdict is Verdict.FAIL
+    assert (
+        others_silent(OtherAlertsSilent(), evidence(alert_events=early), SYSTEM, [CLAIM]).verdict
+        is Verdict.FAIL
+    )
 
 
 def test_any_other_alert_breaks_the_silence_unless_allowed() -> None:
@@ -56,7 +60,10 @@ def test_any_other_alert_breaks_the_silence_unless_allowed() -> None:
     assert others_silent(OtherAlertsSilent(), evidence(), SYSTEM, [CLAIM]).verdict is Verdict.PASS
     assert others_silent(OtherAlertsSilent(), loud, SYSTEM, [CLAIM]).verdict is Verdict.FAIL
     assert others_silent(OtherAlertsSilent(), missed, SYSTEM, [CLAIM]).verdict is Verdict.FAIL
-    assert others_silent(OtherAlertsSilent(("OtherAlert",)), loud, SYSTEM, [CLAIM]).verdict is Verdict.PASS
+    assert (
+        others_silent(OtherAlertsSilent(("OtherAlert",)), loud, SYSTEM, [CLAIM]).verdict
+        is Verdict.PASS
+    )
 
 
 def test_silence_of_rules_that_were_not_loaded_proves_nothing() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pandas as pd
-from tests.checks.evidence import ROUTE, SYSTEM, arrivals, evidence
 
 from chaos.checks.degradation import breaker_opens, degrades, not_degraded
 from chaos.checks.recovery import recovers_within
 from chaos.model.evidence import LogEvent
 from chaos.model.expectations import BreakerOpens, Degrades, NotDegraded, RecoversWithin
 from chaos.model.verdict import Verdict
+from tests.checks.evidence import ROUTE, SYSTEM, arrivals, evidence
 
 CLAIM = Degrades("cache", "fault", (ROUTE,), min_share=0.98)
 
@@ -59,9 +59,14 @@ def test_breaker_must_open_in_time_and_close_again() -> None:
     closed = LogEvent(32.9, "app", "breaker_closed", {"breaker": "cache"})
 
     assert breaker_opens(claim, evidence(), SYSTEM).verdict is Verdict.PASS
-    assert breaker_opens(claim, evidence(log_events=(opened, closed)), SYSTEM).verdict is Verdict.FAIL
+    assert (
+        breaker_opens(claim, evidence(log_events=(opened, closed)), SYSTEM).verdict is Verdict.FAIL
+    )
     assert breaker_opens(claim, evidence(log_events=()), SYSTEM).verdict is Verdict.FAIL
-    assert breaker_opens(claim, evidence(log_events=(replace(opened, t_s=12.2),)), SYSTEM).verdict is Verdict.FAIL
+    assert (
+        breaker_opens(claim, evidence(log_events=(replace(opened, t_s=12.2),)), SYSTEM).verdict
+        is Verdict.FAIL
+    )
     assert breaker_opens(claim, evidence(injections=()), SYSTEM).verdict is Verdict.INCONCLUSIVE
 
 
@@ -74,7 +79,10 @@ def test_recovery_is_the_end_of_the_last_unhealthy_half_second() -> None:
 
     assert finding.verdict is Verdict.PASS
     assert finding.measured == 1.5
-    assert recovers_within(RecoversWithin(1.0), evidence(arrivals=rows), SYSTEM).verdict is Verdict.FAIL
+    assert (
+        recovers_within(RecoversWithin(1.0), evidence(arrivals=rows), SYSTEM).verdict
+        is Verdict.FAIL
+    )
 
 
 def test_recovery_without_heal_or_traffic_is_inconclusive() -> None:
@@ -83,5 +91,11 @@ def test_recovery_without_heal_or_traffic_is_inconclusive() -> None:
     rows = arrivals()
     gap = pd.DataFrame(rows[(rows["due_s"] < 34) | (rows["due_s"] > 36)])
 
-    assert recovers_within(RecoversWithin(3.0), evidence(injections=(unhealed,)), SYSTEM).verdict is Verdict.INCONCLUSIVE
-    assert recovers_within(RecoversWithin(3.0), evidence(arrivals=gap), SYSTEM).verdict is Verdict.INCONCLUSIVE
+    assert (
+        recovers_within(RecoversWithin(3.0), evidence(injections=(unhealed,)), SYSTEM).verdict
+        is Verdict.INCONCLUSIVE
+    )
+    assert (
+        recovers_within(RecoversWithin(3.0), evidence(arrivals=gap), SYSTEM).verdict
+        is Verdict.INCONCLUSIVE
+    )

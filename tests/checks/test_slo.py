@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.checks.evidence import ROUTE, SYSTEM, arrivals, evidence
 
 from chaos.checks.slo import latency_ratio, slo_breaks, slo_holds
 from chaos.model.expectations import LatencyRatio, SloBreaks, SloHolds
 from chaos.model.slo import wilson
 from chaos.model.verdict import Verdict
+from tests.checks.evidence import ROUTE, SYSTEM, arrivals, evidence
 
 
 def test_availability_holds_when_the_upper_bound_is_inside_the_limit() -> None:
@@ -40,7 +40,10 @@ def test_no_arrivals_are_never_a_pass() -> None:
     nothing = evidence(arrivals=arrivals().iloc[:0])
 
     assert slo_holds(SloHolds("availability"), nothing, SYSTEM).verdict is Verdict.INCONCLUSIVE
-    assert slo_breaks(SloBreaks("availability", "fault"), nothing, SYSTEM).verdict is Verdict.INCONCLUSIVE
+    assert (
+        slo_breaks(SloBreaks("availability", "fault"), nothing, SYSTEM).verdict
+        is Verdict.INCONCLUSIVE
+    )
 
 
 def test_latency_counts_from_the_intended_arrival_and_unanswered_is_slow() -> None:
@@ -58,7 +61,9 @@ def test_an_expected_break_passes_only_when_it_is_proved() -> None:
     broken = evidence(arrivals=arrivals(classes={"fault": "error"}))
 
     assert slo_breaks(SloBreaks("availability", "fault"), broken, SYSTEM).verdict is Verdict.PASS
-    assert slo_breaks(SloBreaks("availability", "fault"), evidence(), SYSTEM).verdict is Verdict.FAIL
+    assert (
+        slo_breaks(SloBreaks("availability", "fault"), evidence(), SYSTEM).verdict is Verdict.FAIL
+    )
 
 
 def test_latency_ratio_compares_with_the_baseline_of_the_same_run() -> None:

@@ -6,20 +6,25 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.checks.evidence import FAULT, SYSTEM, arrivals, evidence
 
 from chaos.checks.judge import judge
 from chaos.model.expectations import AlertFires, OtherAlertsSilent, RecoversWithin, SloHolds
 from chaos.model.faults import Fault, fault_from_json
 from chaos.model.scenario import Load, Phase, Scenario
 from chaos.model.verdict import Finding, Verdict, overall
+from tests.checks.evidence import FAULT, SYSTEM, arrivals, evidence
 
 CACHE: Fault = fault_from_json(FAULT)
 SCENARIO = Scenario(
     "cache-down",
     "claim",
     Load(200, (("read", 1.0),)),
-    (Phase("warm-up", 2), Phase("baseline", 10), Phase("fault", 20, (CACHE,)), Phase("recovery", 10)),
+    (
+        Phase("warm-up", 2),
+        Phase("baseline", 10),
+        Phase("fault", 20, (CACHE,)),
+        Phase("recovery", 10),
+    ),
     (
         SloHolds("availability"),
         AlertFires("CacheDown", (("dependency", "cache"),)),

@@ -27,7 +27,9 @@ async def test_sleepers_wake_in_order_at_their_own_times() -> None:
     async def walk() -> None:
         for step in timeline(SCENARIO):
             await clock.sleep_until(step.t_s)
-            seen.append((clock.now_s(), step.action, step.fault.target if step.fault else step.phase))
+            seen.append(
+                (clock.now_s(), step.action, step.fault.target if step.fault else step.phase)
+            )
 
     task = asyncio.create_task(walk())
     await clock.advance(99)

@@ -64,18 +64,54 @@ def with_expectation(expectation: ex.Expectation) -> tuple[ex.Expectation, ...]:
     ("change", "words"),
     [
         ({"expectations": with_expectation(ex.AlertFires("CacheDwn"))}, "did you mean 'CacheDown'"),
-        ({"expectations": with_expectation(ex.SloHolds("availabilty"))}, "did you mean 'availability'"),
-        ({"expectations": with_expectation(ex.AlertFires("CacheDown", (("dependency", "redis"),)))}, "redis-"),
-        ({"expectations": with_expectation(ex.AlertFires("ApiDown", (("dependency", "s3"),)))}, "label"),
+        (
+            {"expectations": with_expectation(ex.SloHolds("availabilty"))},
+            "did you mean 'availability'",
+        ),
+        (
+            {
+                "expectations": with_expectation(
+                    ex.AlertFires("CacheDown", (("dependency", "redis"),))
+                )
+            },
+            "redis-",
+        ),
+        (
+            {"expectations": with_expectation(ex.AlertFires("ApiDown", (("dependency", "s3"),)))},
+            "label",
+        ),
         ({"expectations": with_expectation(ex.OtherAlertsSilent(("Nope",)))}, "unknown alert"),
         ({"expectations": with_expectation(ex.BreakerOpens("redis", "fault", 1))}, "redis-cache"),
-        ({"expectations": with_expectation(ex.Degrades("cash", "fault", (), 1))}, "did you mean 'cache'"),
-        ({"phases": (*BASE.phases[:2], Phase("fault", 17, (Refuse("redis-cach"),)), BASE.phases[3])}, "redis-cache"),
-        ({"phases": (*BASE.phases[:2], Phase("fault", 3, (Refuse("redis-cache"),)), BASE.phases[3])}, "to fire"),
+        (
+            {"expectations": with_expectation(ex.Degrades("cash", "fault", (), 1))},
+            "did you mean 'cache'",
+        ),
+        (
+            {
+                "phases": (
+                    *BASE.phases[:2],
+                    Phase("fault", 17, (Refuse("redis-cach"),)),
+                    BASE.phases[3],
+                )
+            },
+            "redis-cache",
+        ),
+        (
+            {
+                "phases": (
+                    *BASE.phases[:2],
+                    Phase("fault", 3, (Refuse("redis-cache"),)),
+                    BASE.phases[3],
+                )
+            },
+            "to fire",
+        ),
         ({"phases": (*BASE.phases[:3], Phase("recovery", 1))}, "to resolve"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_nearest_name(change: dict[str, object], words: str) -> None:
+def test_what_cannot_be_is_refused_with_the_nearest_name(
+    change: dict[str, object], words: str
+) -> None:
     """Unknown names, labels that an alert lacks, and phases too short for an alert are one clear line."""
     with pytest.raises(UsageError) as caught:
         rehearse(replace(BASE, **change), SYSTEM, TOPOLOGY, 60)  # type: ignore[arg-type]

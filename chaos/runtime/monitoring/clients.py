@@ -209,8 +209,11 @@ class Prometheus(_Client):
             up[job] = up.get(job, True) and target["health"] == "up"
         return up
 
-    async def _data(self, path: str, params: Mapping[str, str]) -> Any:
-        return (await self._json(path, params))["data"]
+    async def _data(self, path: str, params: Mapping[str, str]) -> Any:  # noqa: ANN401 (JSON)
+        answer = await self._json(path, params)
+        if not isinstance(answer, dict) or "data" not in answer:
+            raise HarnessError(f"Prometheus at {self.base_url} answered {path} without data")
+        return answer["data"]
 
 
 class Alertmanager(_Client):

@@ -23,8 +23,12 @@ SHORT_WINDOW_MS = 300_000
 
 EVALUATION_INTERVAL_MS = 30_000
 FULL_SHARE = 0.85
-"""A short window is full when it holds this share of its scrapes: one is lost to the left-open
-range, and two or three to the second between the end of the history and the first live scrape.
+"""A short window is full when it holds this share of its scrapes."""
+
+GATE_SHARE = 0.6
+"""The same when a run begins: the last history and the first live scrape are a process start apart.
+
+The gap has left the window one short window later, before any fault.
 """
 
 JOBS = ("api", "exporter")
@@ -43,6 +47,12 @@ class _Window:
     @property
     def scrape_s(self) -> float:
         return scale_duration_ms(SCRAPE_INTERVAL_MS, self.time_scale) / 1_000
+
+    @property
+    def first_full(self) -> float:
+        """When the first short window that lies inside ends; the end when none does."""
+        short_s = scale_duration_ms(SHORT_WINDOW_MS, self.time_scale) / 1_000
+        return min(self.end, self.start + short_s)
 
     @property
     def evaluation_s(self) -> float:
@@ -84,9 +94,9 @@ async def monitoring_facts(
     Keys: `alive`, `problem`, `targets_up` {job: bool}, `scrapes_expected`, `scrapes_seen` and
     `scrapes_failed` {job: n}, `iterations_missed`, `evaluation_failures`, `rules_loaded` (alert
     names), `rules_unhealthy`, `notifications_failed`, `notifications_dropped`, `short_window_full`
-    (at `start_s`), `alerts_history` (list of {name, labels, first_s, last_s}: Prometheus' own
-    memory of what fired, the third witness). Never raises for a Prometheus that is dead: that is
-    `alive: False`.
+    (one short window after `start_s`, the earliest that a fault may come), `alerts_history` (list
+    of {name, labels, first_s, last_s}: Prometheus' own memory of what fired, the third witness).
+    Never raises for a Prometheus that is dead: that is `alive: False`.
     """
     window = _Window(anchor_wall + start_s, anchor_wall + end_s, time_scale)
     try:
@@ -134,7 +144,7 @@ async def _facts(
         "rules_loaded": sorted({r.name for r in rules if r.kind == "alerting"}),
         "rules_unhealthy": _unhealthy(rules),
         "short_window_full": not await _thin_windows(
-            prometheus, window.time_scale, jobs, at=window.start
+            prometheus, window.time_scale, jobs, at=window.first_full
         ),
         "alerts_history": _history(history, anchor_wall, window.evaluation_s),
     }
@@ -142,12 +152,10 @@ async def _facts(
 
 async def _missing(prometheus: Prometheus, time_scale: float, jobs: Sequence[str]) -> str:
     """Return what a run still has to wait for, "" for nothing."""
-    interval_s = scale_duration_ms(SCRAPE_INTERVAL_MS, time_scale) / 1_000
-    for job in jobs:
-        age = await prometheus.value(f'time() - max(timestamp(up{{job="{job}"}} == 1))')
-        if age is None or age > 3 * interval_s:
-            return f"job {job!r} has no successful scrape of the last {3 * interval_s:g} s"
-    if thin := await _thin_windows(prometheus, time_scale, jobs):
+    targets = await prometheus.targets()
+    if away := [job for job in jobs if not targets.get(job)]:
+        return f"no successful scrape yet of {', '.join(away)}"
+    if thin := await _thin_windows(prometheus, time_scale, jobs, share=GATE_SHARE):
         return thin
     rules = await prometheus.rules()
     if not rules:
@@ -160,14 +168,19 @@ async def _missing(prometheus: Prometheus, time_scale: float, jobs: Sequence[str
 
 
 async def _thin_windows(
-    prometheus: Prometheus, time_scale: float, jobs: Sequence[str], *, at: float | None = None
+    prometheus: Prometheus,
+    time_scale: float,
+    jobs: Sequence[str],
+    *,
+    share: float = FULL_SHARE,
+    at: float | None = None,
 ) -> str:
     """Return which job's short window holds too few scrapes, "" for none."""
     short_ms = scale_duration_ms(SHORT_WINDOW_MS, time_scale)
     whole = short_ms / scale_duration_ms(SCRAPE_INTERVAL_MS, time_scale)
     for job in jobs:
         seen = await _count(prometheus, f'count_over_time(up{{job="{job}"}}[{short_ms}ms])', at)
-        if seen < FULL_SHARE * whole:
+        if seen < share * whole:
             return f"job {job!r} has {seen} of {whole:.0f} scrapes in the short window"
     return ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chaos.errors import UsageError
 from chaos.runtime.timescale import check_time_scale, scale_document
 
 WEBHOOK_MARKER = "webhook-sink:9095"
@@ -27,7 +28,10 @@ def render(
     check_time_scale(time_scale)
     if component not in _COMPONENTS or not container_path.endswith((".yml", ".yaml")):
         return text
-    return scale_document(text.replace(WEBHOOK_MARKER, sink), time_scale)
+    try:
+        return scale_document(text.replace(WEBHOOK_MARKER, sink), time_scale)
+    except UsageError as error:
+        raise UsageError(f"{container_path} of {component}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
