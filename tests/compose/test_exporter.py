@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-import pytest_asyncio
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
+from tests.compose.promtool import ROOT
 from tests.compose.servers import free_port, postgres, server_folder, valkey
-from tests.compose.tools import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -78,7 +77,7 @@ def servers() -> Iterator[tuple[Server, Server]]:
             database.kill()
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def exporter(servers: tuple[Server, Server]) -> AsyncIterator[Exporter]:
     """Run the exporter as a process of its own and wait for its first good answers."""
     redis, database = servers
@@ -112,7 +111,6 @@ async def exporter(servers: tuple[Server, Server]) -> AsyncIterator[Exporter]:
             await process.wait()
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("how", ["hangs", "is dead"])
 async def test_redis_that_is_away_is_told_at_once(
     exporter: Exporter, servers: tuple[Server, Server], how: str
@@ -129,7 +127,6 @@ async def test_redis_that_is_away_is_told_at_once(
     assert exporter.slowest_s < SCRAPE_LIMIT_S
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("how", ["hangs", "is dead"])
 async def test_a_database_that_is_away_is_told_at_once(
     exporter: Exporter, servers: tuple[Server, Server], how: str
@@ -150,7 +147,6 @@ async def test_a_database_that_is_away_is_told_at_once(
     assert exporter.slowest_s < SCRAPE_LIMIT_S
 
 
-@pytest.mark.asyncio
 async def test_the_queue_is_counted_where_celery_keeps_it(
     exporter: Exporter, servers: tuple[Server, Server]
 ) -> None:

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.compose.promtool import EVALUATION_S, SCRAPE_S, Intervals, Stretch, firing
-from tests.compose.tools import ROOT, tool
+from chaos.setup.locate import tool
+from scenarios.system import SYSTEM
+from tests.compose.promtool import EVALUATION_S, ROOT, SCRAPE_S, Intervals, Stretch, firing
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from chaos.model.scenario import AlertSpec
 
 PROMETHEUS = ROOT / "compose" / "prometheus"
 RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
 ALWAYS = "Watchdog"
 
+LUCK_S = SCRAPE_S + EVALUATION_S
 BEFORE_S = 1_200
 LONG_S = 6 * 3_600
 """Healthy history for the windows of the burn-rate pages; with less they page too early."""
@@ -250,6 +254,22 @@ def test_measured_times_are_what_the_cases_prove(alert: str) -> None:
     proved = {case.fires[alert] for case in FIRES if alert in case.fires}
 
     assert MEASURED[alert] in proved
+
+
+@pytest.mark.parametrize("spec", SYSTEM.alerts, ids=lambda spec: spec.name)
+def test_scenarios_plan_with_the_measured_times(spec: AlertSpec) -> None:
+    """An `AlertSpec` gives a rule its measured time and at most one scrape and evaluation more."""
+    rules = [rule for rule in _alerts() if rule["alert"] == spec.name]
+    times = [times for key, times in MEASURED.items() if key.split("/")[0] == spec.name]
+    detect_s, resolve_s = (
+        max((t[0] for t in times), default=0),
+        max((t[1] for t in times), default=0),
+    )
+
+    assert {rule["labels"]["severity"] for rule in rules} == {spec.severity}
+    assert spec.always == (spec.name == ALWAYS)
+    assert detect_s <= spec.detect_s <= detect_s + LUCK_S
+    assert resolve_s <= spec.resolve_s <= resolve_s + LUCK_S
 
 
 def test_one_scrape_of_bad_luck_costs_one_evaluation(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from chaos.runtime.monitoring import (
     write_backfill,
 )
 from chaos.runtime.timescale import scale_duration
+from chaos.setup.locate import tool
+from tests.compose.promtool import ROOT
 from tests.compose.servers import free_port
-from tests.compose.tools import ROOT, tool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -10,7 +10,7 @@ import pytest
 
 from chaos.errors import HarnessError, UsageError
 from chaos.runtime.monitoring import backfill_openmetrics, write_backfill
-from tests.compose.tools import tool
+from chaos.setup.locate import tool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,6 @@ def test_a_bad_time_scale_is_refused() -> None:
         backfill_openmetrics(0, NOW, rate_rps=200, targets=TARGETS)
 
 
-@pytest.mark.asyncio
 async def test_six_hours_are_written_faster_than_one_scrape_interval(tmp_path: Path) -> None:
     """Promtool takes the text and leaves blocks; it costs a fraction of a second."""
     begun = time.monotonic()
@@ -59,7 +58,6 @@ async def test_six_hours_are_written_faster_than_one_scrape_interval(tmp_path: P
     assert list((tmp_path / "data").glob("*/meta.json"))
 
 
-@pytest.mark.asyncio
 async def test_refused_history_is_an_error_that_tells_why(tmp_path: Path) -> None:
     """What promtool says about bad text is in the error."""
     with pytest.raises(
@@ -68,7 +66,6 @@ async def test_refused_history_is_an_error_that_tells_why(tmp_path: Path) -> Non
         await write_backfill(tool("promtool"), tmp_path, "no metrics at all\n")
 
 
-@pytest.mark.asyncio
 async def test_a_missing_promtool_names_the_command_that_mends_it(tmp_path: Path) -> None:
     """Without the tool the error says what to run."""
     with pytest.raises(HarnessError, match="chaosbed setup"):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = [pytest.mark.live, pytest.mark.asyncio]
+pytestmark = pytest.mark.live
 
 S = 60.0
 LUCK_S = (15 + 30) / S
@@ -83,7 +83,7 @@ async def test_an_outage_pages_is_delivered_and_resolves(tmp_path: Path) -> None
                 parts.prometheus, anchor_wall=anchor_wall, start_s=0, end_s=now_s(), time_scale=S
             )
 
-    assert waited_s <= 1.5
+    assert waited_s <= 3  # 0.6 s on an idle machine
     assert _in_time("ErrorBudgetBurnPage/fast", fast_s, resolved=healed_s)
     assert _in_time("ErrorBudgetBurnPage/slow", slow_s)
     assert _in_time(

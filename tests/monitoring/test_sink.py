@@ -40,7 +40,6 @@ async def post(sink: WebhookSink, body: Any) -> int:
         return response.status
 
 
-@pytest.mark.asyncio
 async def test_a_notification_becomes_one_line_an_alert(tmp_path: Path) -> None:
     """`webhook.jsonl` has Deliveries on the run's clock, and the raw body stands beside it."""
     async with WebhookSink() as sink:
@@ -58,7 +57,6 @@ async def test_a_notification_becomes_one_line_an_alert(tmp_path: Path) -> None:
     assert raw == {"t_s": 12.3457, "path": "/pager", "notification": NOTIFICATION}
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("body", [[], {}, {"alerts": [{}]}, {"alerts": 5}, "text", None])
 async def test_what_is_no_notification_is_refused_and_counted(tmp_path: Path, body: Any) -> None:
     """Garbage is answered 400 and leaves no line."""
@@ -70,7 +68,6 @@ async def test_what_is_no_notification_is_refused_and_counted(tmp_path: Path, bo
     assert read_jsonl(tmp_path / "webhook.jsonl") == []
 
 
-@pytest.mark.asyncio
 async def test_nothing_is_written_between_runs(tmp_path: Path) -> None:
     """What arrives after a run's recording is counted, not written into the run's folder."""
     async with WebhookSink() as sink:
@@ -82,7 +79,6 @@ async def test_nothing_is_written_between_runs(tmp_path: Path) -> None:
     assert read_jsonl(tmp_path / "webhook.jsonl") == []
 
 
-@pytest.mark.asyncio
 async def test_a_taken_port_is_one_clear_line() -> None:
     """Two sinks cannot have one port, and the second says so."""
     async with WebhookSink() as first:

@@ -19,7 +19,7 @@ from chaos.runtime.timescale import (
     scale_duration,
     scale_promql,
 )
-from tests.compose.tools import ROOT
+from tests.compose.promtool import ROOT
 
 FILES = (
     *sorted((ROOT / "compose/prometheus/rules").glob("*.yml")),
@@ -134,6 +134,12 @@ def test_an_unknown_duration_is_refused() -> None:
         UsageError, match=r"storage\.tsdb\.out_of_order_time_window: '30m' looks like"
     ):
         scale_document("storage:\n  tsdb:\n    out_of_order_time_window: 30m\n", 60)
+
+
+def test_a_refused_file_is_named() -> None:
+    """The error of a rendering says which file of which component it is about."""
+    with pytest.raises(UsageError, match=r"/etc/prometheus/rules/x\.yml of prometheus: window"):
+        render("prometheus", "/etc/prometheus/rules/x.yml", "expr: rate(x[a+b])", 60)
 
 
 def test_only_files_of_the_monitoring_are_rendered() -> None:

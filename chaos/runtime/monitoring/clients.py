@@ -105,7 +105,8 @@ class _Client:
     async def _text(self, path: str, params: Mapping[str, str] | None = None) -> str:
         return (await self._get(path, params)).decode(errors="replace")
 
-    async def _json(self, path: str, params: Mapping[str, str] | None = None) -> Any:
+    async def _json(self, path: str, params: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
+        """Return the JSON of an answer, whatever it holds."""
         body = await self._get(path, params)
         try:
             return json.loads(body)
