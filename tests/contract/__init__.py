@@ -1,0 +1,1 @@
+"""What every runtime promises, tested on a small system of real parts."""

@@ -1,0 +1,1 @@
+"""Reading the Compose file and rendering it for this machine."""
