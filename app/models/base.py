@@ -26,9 +26,7 @@ class Base(DeclarativeBase):
 class Timestamped:
     """The moment a row was written, by the database's clock."""
 
-    created_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True), server_default=func.now()
-    )
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
 def closed_set(values: type[StrEnum], name: str) -> Enum:

@@ -64,7 +64,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_video_views_video_id", "video_views", ["video_id"])
-    op.create_index("ix_video_views_viewed_at", "video_views", ["viewed_at"], postgresql_using="brin")
+    op.create_index(
+        "ix_video_views_viewed_at", "video_views", ["viewed_at"], postgresql_using="brin"
+    )
 
     op.create_table(
         "video_view_counts",

@@ -1,0 +1,64 @@
+"""Runs the backend: `python -m app`. Settings come from the environment (`app.core.config`)."""
+
+from __future__ import annotations
+
+import sys
+
+import structlog
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from app.core.config import ConfigError, load_settings
+from app.core.logging import configure_logging
+from app.core.metrics import Metrics, serve_metrics
+from app.main import create_app
+
+# Requests in flight get this long to end; each is bounded by its deadline, which is shorter.
+GRACEFUL_SHUTDOWN_S = 5
+# Longer than clients keep an idle connection: the side that closes first must be the client, or a request that is
+# sent at that moment is lost.
+KEEP_ALIVE_S = 75
+
+log = structlog.get_logger(component="app")
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code."""
+    try:
+        settings = load_settings()
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    configure_logging(settings)
+    metrics = Metrics(CollectorRegistry())
+    try:
+        metrics_server, _ = serve_metrics(metrics, settings.metrics_host, settings.metrics_port)
+    except OSError as error:
+        print(
+            f"METRICS_PORT={settings.metrics_port}: cannot listen on {settings.metrics_host} ({error.strerror}); "
+            "choose a free port",
+            file=sys.stderr,
+        )
+        return 2
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, metrics),
+            host=settings.host,
+            port=settings.port,
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
+        )
+    )
+    server.run()
+    metrics_server.shutdown()
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Videos: list, trending, detail, thumbnail, and views.
+
+Reads return bytes that are ready to send (see `app.services.video`); `response_model` only describes them.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+
+from app.api.dependencies import UseServices
+from app.api.openapi import problems
+from app.core.context import current
+from app.core.errors import AppError
+from app.services.media import thumbnail_key
+from app.services.paging import CURSOR_LENGTH, Cursor, InvalidCursorError
+from app.services.video import TrendingVideos, VideoDetail, VideoPage, ViewReceipt
+
+JSON = "application/json"
+MAX_PAGE = 100
+# Browsers may keep a real thumbnail, and must ask again for a placeholder.
+KEEP, KEEP_NOT = "public, max-age=300", "no-store"
+
+UNAVAILABLE = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+MISSING_OR_MALFORMED = (HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+router = APIRouter(prefix="/videos", tags=["videos"])
+
+
+@router.get(
+    "",
+    response_model=VideoPage,
+    responses=problems(HTTPStatus.UNPROCESSABLE_ENTITY, *UNAVAILABLE),
+)
+async def list_videos(
+    services: UseServices,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
+    cursor: Annotated[
+        str | None, Query(max_length=CURSOR_LENGTH, description="`next_cursor` of the page before")
+    ] = None,
+) -> Response:
+    """List public videos, newest first."""
+    try:
+        after = Cursor.decode(cursor) if cursor else None
+    except InvalidCursorError as error:
+        raise AppError(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "Unprocessable content", f"cursor: {error}"
+        ) from error
+    return Response(await services.videos.page(limit, after), media_type=JSON)
+
+
+# Before the route of one video, which would take "trending" for an id.
+@router.get("/trending", response_model=TrendingVideos, responses=problems(*UNAVAILABLE))
+async def trending_videos(services: UseServices) -> Response:
+    """List the videos of the week."""
+    return Response(await services.videos.trending(), media_type=JSON)
+
+
+@router.get(
+    "/{video_id}",
+    response_model=VideoDetail,
+    responses=problems(*MISSING_OR_MALFORMED, *UNAVAILABLE),
+)
+async def get_video(video_id: UUID, services: UseServices) -> Response:
+    """Show one video."""
+    return Response(await services.videos.detail(video_id), media_type=JSON)
+
+
+@router.get(
+    "/{video_id}/thumbnail",
+    response_class=Response,
+    responses={
+        200: {"description": "The image.", "content": {"image/png": {}}},
+        **problems(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.GATEWAY_TIMEOUT),
+    },
+)
+async def get_thumbnail(video_id: UUID, services: UseServices) -> Response:
+    """Show a video's thumbnail; a placeholder when there is none, or the store is away and no copy is here."""
+    image, content_type = await services.storage.thumbnail(thumbnail_key(video_id))
+    context = current.get()
+    degraded = context is not None and bool(context.degraded)
+    caching = {"Cache-Control": KEEP_NOT if degraded else KEEP}
+    return Response(image, headers=caching, media_type=content_type)
+
+
+@router.post(
+    "/{video_id}/views",
+    status_code=HTTPStatus.ACCEPTED,
+    response_model=ViewReceipt,
+    responses=problems(*MISSING_OR_MALFORMED, *UNAVAILABLE),
+)
+async def record_view(video_id: UUID, services: UseServices) -> ViewReceipt:
+    """Count a view. The answer is sent when the view is on the database's disk."""
+    return await services.videos.record_view(video_id)

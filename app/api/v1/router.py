@@ -1,0 +1,11 @@
+"""All endpoints under /api/v1."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from app.api.v1.endpoints import health, videos
+
+router = APIRouter(prefix="/api/v1")
+router.include_router(videos.router)
+router.include_router(health.router)

@@ -1,0 +1,176 @@
+"""Builds the application: the only place where the parts meet."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import structlog
+from fastapi import FastAPI
+
+from app.api.dependencies import Services
+from app.api.middleware.observability import UNCOUNTED, ObservabilityMiddleware
+from app.api.middleware.route_template import UNMATCHED, RouteTemplates
+from app.api.openapi import install_openapi
+from app.api.v1.endpoints.health import probes
+from app.api.v1.router import router
+from app.core.config import Settings
+from app.core.errors import install_error_handlers
+from app.core.metrics import Metrics
+from app.core.resilience.guard import DependencyUnavailableError, Guard
+from app.infrastructure.broker import DEPENDENCY as BROKER
+from app.infrastructure.broker import Broker
+from app.infrastructure.cache import DEPENDENCY as CACHE
+from app.infrastructure.cache import Cache, cache_guard, classify_redis
+from app.infrastructure.database import DEPENDENCY as DATABASE
+from app.infrastructure.database import Database, classify_database, database_guard
+from app.infrastructure.object_store import DEPENDENCY as OBJECT_STORE
+from app.infrastructure.object_store import ObjectStore, classify_s3, object_store_guard
+from app.services.health import Dependency, HealthChecker
+from app.services.storage import StorageService
+from app.services.video import VideoService
+
+TITLE = "Social Flow"
+
+log = structlog.get_logger(component="app")
+
+
+@dataclass(frozen=True, slots=True)
+class _Infrastructure:
+    """What leads out of the process."""
+
+    database: Database
+    database_guard: Guard
+    cache: Cache
+    cache_guard: Guard
+    store: ObjectStore
+    store_guard: Guard
+    broker: Broker
+
+
+def create_app(settings: Settings, metrics: Metrics) -> FastAPI:
+    """Build the application. Nothing connects before its lifespan begins."""
+    app = FastAPI(
+        title=TITLE,
+        version=_version(),
+        description="A video platform's backend.",
+        lifespan=_lifespan,
+        # The middleware does this work, and with outcomes; twice would cost each request twice.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
+    app.state.settings = settings
+    app.state.metrics = metrics
+    app.include_router(probes)
+    app.include_router(router)
+    install_error_handlers(app)
+    install_openapi(app)
+    templates = RouteTemplates(app)
+    app.add_middleware(
+        ObservabilityMiddleware,
+        templates=templates,
+        metrics=metrics,
+        deadline_s=settings.request_deadline_s,
+    )
+    metrics.add_routes((m, route) for m, route in templates.all() if route not in UNCOUNTED)
+    metrics.add_routes([("GET", UNMATCHED)])
+    metrics.build_info.labels(app.version, platform.python_version()).set(1)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Connect, serve, let go. What was opened last is closed first."""
+    settings: Settings = app.state.settings
+    metrics: Metrics = app.state.metrics
+    async with AsyncExitStack() as stack:
+        parts = _infrastructure(settings, metrics)
+        for part in (parts.database, parts.cache, parts.store, parts.broker):
+            stack.push_async_callback(part.close)
+        storage = StorageService(settings, parts.store, metrics)
+        stack.push_async_callback(storage.close)
+        health = await stack.enter_async_context(
+            HealthChecker(
+                _dependencies(settings, parts),
+                metrics,
+                interval_s=settings.health_check_interval_s,
+            )
+        )
+        app.state.services = Services(
+            VideoService(parts.database, parts.cache, metrics), storage, health
+        )
+        warming = asyncio.create_task(_warm(parts.database), name="warm the database pool")
+        stack.callback(warming.cancel)
+        log.info("app_started", version=app.version, environment=settings.environment)
+        yield
+        log.info("app_stopping")
+
+
+def _infrastructure(settings: Settings, metrics: Metrics) -> _Infrastructure:
+    for_database, for_cache, for_store = (
+        database_guard(metrics),
+        cache_guard(metrics),
+        object_store_guard(metrics),
+    )
+    return _Infrastructure(
+        database=Database(settings.database_url.get_secret_value(), for_database, metrics),
+        database_guard=for_database,
+        cache=Cache(
+            settings.redis_url.get_secret_value(),
+            for_cache,
+            metrics,
+            enabled=settings.feature_redis_enabled,
+        ),
+        cache_guard=for_cache,
+        store=ObjectStore(settings, for_store, metrics),
+        store_guard=for_store,
+        broker=Broker(settings.broker_url.get_secret_value()),
+    )
+
+
+def _dependencies(settings: Settings, parts: _Infrastructure) -> list[Dependency]:
+    """Say what is watched. Only PostgreSQL has no fallback, so only it is critical."""
+    return [
+        Dependency(
+            DATABASE,
+            parts.database.ping,
+            classify_database,
+            critical=True,
+            breaker=parts.database_guard.breaker,
+        ),
+        Dependency(
+            CACHE,
+            parts.cache.ping,
+            classify_redis,
+            enabled=settings.feature_redis_enabled,
+            breaker=parts.cache_guard.breaker,
+        ),
+        Dependency(
+            BROKER, parts.broker.ping, classify_redis, enabled=settings.feature_celery_enabled
+        ),
+        Dependency(
+            OBJECT_STORE,
+            parts.store.ping,
+            classify_s3,
+            enabled=settings.feature_s3_enabled,
+            breaker=parts.store_guard.breaker,
+        ),
+    ]
+
+
+async def _warm(database: Database) -> None:
+    """Open the pool beside the first requests. A database that is away now is the health check's news."""
+    try:
+        await database.warm()
+    except (DependencyUnavailableError, OSError, TimeoutError) as error:
+        log.debug("warm_up_failed", error_type=type(error).__name__)
+
+
+def _version() -> str:
+    try:
+        return version("social-flow-chaosbed")
+    except PackageNotFoundError:
+        return "0"
