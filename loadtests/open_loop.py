@@ -1,137 +1,189 @@
-"""An open-loop user for Locust: arrivals follow a schedule, whether or not the server keeps up.
+"""The open-loop user: arrivals leave when they are due, however slow the answers are.
 
-One user dispatches; each arrival is a greenlet. Response times count from the intended arrival, so a stall of the
-server is seen by every arrival that it delayed. Locust's own closed-loop users wait for the server and hide that.
+One Locust user is the dispatcher; each arrival is a greenlet of a bounded pool over one shared HTTP client.
+Latency is measured from the *intended* arrival, so a stall is seen by all who would have come during it, and not
+only by the few who were inside; Locust's own statistics get the same number.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections import deque
+from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
 from gevent.pool import Pool
-from locust import FastHttpUser, task
+from geventhttpclient.client import HTTPClientPool
+from locust import task
+from locust.contrib.fasthttp import FastHttpSession, FastHttpUser
+from locust.exception import StopUser
 
-from loadtests.journeys import JOURNEYS, Answer, Request, World
+from loadtests.journeys import journey
+from loadtests.outcome import Answer, Outcome, failed, judged, timed_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from chaos.model.schedule import Due
-    from loadtests.ledger import Ledger
+    from loadtests.journeys.journey import Journey
+    from loadtests.ledger import Recorder
+    from loadtests.world import World
 
 CLIENT_LIMIT_S = 2.0
+"""From send to the last byte. A visitor who waited longer has left."""
 CONNECT_LIMIT_S = 1.0
-POOL_SIZE = 800
-RECENT = 4_096
-OK_STATUS = range(200, 300)
+MAX_IN_FLIGHT = 2_000
+"""Above every rate and limit that a plan allows on one machine; past it arrivals are dropped and counted."""
+LOOK_UP_S = 0.1
+"""How often a waiting dispatcher looks whether it shall stop."""
 
 
-class LoadState:
-    """What the generator knows while it runs; the web UI shows it, `generator.json` keeps it."""
+class PatientPool(HTTPClientPool):  # type: ignore[misc]  # published without types
+    """A client pool whose clients send a request again at most once, and only when a kept connection was closed.
 
-    def __init__(self) -> None:
-        """Start with nothing sent."""
-        self.lags_ms: list[float] = []
-        self.recent: deque[tuple[float, str]] = deque(maxlen=RECENT)
-        self.dropped = 0
-        self.finished = False
+    geventhttpclient allows itself as many attempts as the pool is large, 2,000 here: against a server that accepts
+    and closes, one arrival would become a storm, and an error would be recorded as a timeout.
+    """
+
+    def get_client(self, url: Any) -> Any:  # noqa: ANN401 (geventhttpclient's own)
+        """Return the client for the server of `url`."""
+        client = super().get_client(url)
+        client._connection_pool.size = 0  # noqa: SLF001  read only to count attempts: size + 1
+        return client
 
 
-class OpenLoopUser(FastHttpUser):
-    """Dispatches a schedule. Subclasses say which, from when, and where the ledger is."""
+class Gate(Protocol):
+    """Tells the dispatcher to begin no more arrivals."""
+
+    def is_set(self) -> bool:
+        """Whether it shall stop."""
+
+
+@dataclass(slots=True)
+class Dispatcher:
+    """Sends arrivals at their due times. `anchor` is t = 0 on `time.monotonic()`.
+
+    Every arrival carries an `X-Request-ID` and a `traceparent` that name this process and the arrival's number.
+    """
+
+    session: FastHttpSession
+    world: World
+    recorder: Recorder
+    anchor: float
+    limit_s: float = CLIENT_LIMIT_S
+    pool: Pool = field(default_factory=lambda: Pool(MAX_IN_FLIGHT))
+    run_id: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def run(self, schedule: Iterable[Due], stop: Gate) -> bool:
+        """Begin every arrival when it is due. Return whether the schedule came to its end before `stop`."""
+        for due in schedule:
+            if not self._wait(due.due_s, stop):
+                return False
+            if self.pool.full():
+                self.recorder.drop(due)
+            else:
+                self.pool.spawn(self.arrive, due)
+        return True
+
+    def drain(self) -> None:
+        """Wait for answers as long as a client would, then give up what is left: it stays censored."""
+        if not self.pool.join(timeout=self.limit_s):
+            self.pool.kill(timeout=1.0)
+
+    def now_s(self) -> float:
+        """Return the time since t = 0."""
+        return time.monotonic() - self.anchor
+
+    def arrive(self, due: Due) -> None:
+        """Send one arrival, judge its answer and record both ends."""
+        kind = journey(due.journey)
+        request = kind.prepare(self.world, Random(due.seed))  # noqa: S311 (no secret)
+        trace = f"{self.run_id}{due.n:016x}"
+        headers = {"X-Request-ID": trace, "traceparent": f"00-{trace}-{due.n + 1:016x}-01"}
+        sent_s = self.now_s()
+        self.recorder.begin(due, sent_s, trace)
+        timer = gevent.Timeout.start_new(self.limit_s)
+        try:
+            response = self.session.request(
+                request.method,
+                request.path,
+                name=kind.route.removeprefix(f"{request.method} "),
+                headers=headers,
+                catch_response=True,
+                allow_redirects=False,
+            )
+        except gevent.Timeout as expired:
+            # Outside of Locust's own handling, which turns it into an answer with an error.
+            if expired is not timer:
+                raise
+            self.recorder.end(due, sent_s, self.now_s(), timed_out("client limit"))
+            return
+        finally:
+            timer.close()
+        done_s = self.now_s()
+        outcome = judge(kind, request, response)
+        self.recorder.end(due, sent_s, done_s, outcome)
+        with response:
+            response.request_meta["response_time"] = (done_s - due.due_s) * 1_000
+            response.request_meta["start_time"] = time.time() - (done_s - due.due_s)
+            if outcome.bad:
+                response.failure(outcome.why)
+            else:
+                response.success()
+
+    def _wait(self, due_s: float, stop: Gate) -> bool:
+        """Sleep until `due_s`; return False as soon as it shall stop. Always lets the others run."""
+        while not stop.is_set():
+            left = due_s - self.now_s()
+            gevent.sleep(min(max(left, 0.0), LOOK_UP_S))
+            if left <= LOOK_UP_S:
+                return True
+        return False
+
+
+def judge(kind: Journey, request: Any, response: Any) -> Outcome:  # noqa: ANN401 (Locust's own)
+    """Return the outcome of a Locust response: a timeout, a broken connection, or an answer to read."""
+    broken = response.request_meta["exception"]
+    if response.status_code == 0 or (broken is not None and response.content is None):
+        root = getattr(broken, "original", None) or broken
+        if isinstance(root, TimeoutError | gevent.Timeout):
+            return timed_out("client limit")
+        return failed(type(root).__name__)
+    answer = Answer(
+        response.status_code,
+        response.content or b"",
+        response.headers.get("content-type", ""),
+        response.headers.get("x-degraded", ""),
+    )
+    complaint = kind.complain(request, answer) if answer.status in kind.statuses else ""
+    return judged(answer, kind.statuses, complaint)
+
+
+class OpenLoopUser(FastHttpUser):  # type: ignore[misc]  # published without types
+    """The Locust user behind a Dispatcher: there is one of it, however many users are asked for."""
 
     abstract = True
     fixed_count = 1
-    concurrency = POOL_SIZE
+    concurrency = MAX_IN_FLIGHT
     network_timeout = CLIENT_LIMIT_S
     connection_timeout = CONNECT_LIMIT_S
-    world: World = World(())
-    ledger: Ledger | None = None
-    state = LoadState()
 
-    def schedule(self) -> Iterable[Due]:
-        """Return the arrivals in order of their due time."""
+    def __init__(self, environment: Any) -> None:  # noqa: ANN401 (Locust's own)
+        self.client_pool = PatientPool(
+            concurrency=self.concurrency,
+            network_timeout=self.network_timeout,
+            connection_timeout=self.connection_timeout,
+        )
+        super().__init__(environment)
+
+    def drive(self) -> None:
+        """Run a Dispatcher from its start to the end of its drain."""
         raise NotImplementedError
-
-    def anchor(self) -> float:
-        """Return the `time.monotonic()` of t = 0."""
-        raise NotImplementedError
-
-    def at_end(self) -> None:
-        """Be told that the schedule is done and drained."""
 
     @task
     def dispatch(self) -> None:
-        """Send every arrival at its due time; return when all have ended or their limit is over."""
-        anchor = self.anchor()
-        pool = Pool(POOL_SIZE)
-        for due in self.schedule():
-            wait_s = anchor + due.due_s - time.monotonic()
-            if wait_s > 0:
-                gevent.sleep(wait_s)
-            if pool.full():
-                # Never begun, so the ledger has no line of it: that is what "dropped" means there.
-                self.state.dropped += 1
-                continue
-            pool.spawn(self._arrive, due, anchor)
-        pool.join(timeout=CLIENT_LIMIT_S + CONNECT_LIMIT_S)
-        self.state.finished = True
-        self.at_end()
-
-    def _arrive(self, due: Due, anchor: float) -> None:
-        rng = Random(due.seed)  # noqa: S311 (a repeatable load, no secret)
-        request = JOURNEYS[due.journey](rng, self.world)
-        trace = f"{rng.getrandbits(128) or 1:032x}"
-        sent_s = time.monotonic() - anchor
-        self.state.lags_ms.append((sent_s - due.due_s) * 1_000)
-        if self.ledger is not None:
-            self.ledger.begin(due.n, sent_s, request.route, trace)
-        headers = {
-            "X-Request-ID": trace,
-            "traceparent": f"00-{trace}-{rng.getrandbits(64) or 1:016x}-01",
-        }
-        with self.client.request(
-            request.method,
-            request.path,
-            name=f"[{due.phase}] {request.route}",
-            headers=headers,
-            catch_response=True,
-            allow_redirects=False,
-        ) as response:
-            done_s = time.monotonic() - anchor
-            kind, why, degraded = classify(request, response, done_s - sent_s)
-            response.request_meta["response_time"] = (done_s - due.due_s) * 1_000
-            if kind in {"ok", "degraded"}:
-                response.success()
-            else:
-                response.failure(why)
-        self.state.recent.append((time.monotonic(), kind))
-        if self.ledger is not None:
-            self.ledger.end(
-                due.n, None if kind == "timeout" else done_s, response.status_code, kind, degraded
-            )
-
-
-def classify(request: Request, response: Any, took_s: float) -> tuple[str, str, str]:  # noqa: ANN401 (untyped library)
-    """Return (class, reason, degraded features) of an answer: ok, degraded, error or timeout."""
-    status = int(response.status_code or 0)
-    if status == 0:
-        error = response.error
-        late = isinstance(error, TimeoutError) or "timed out" in str(error)
-        return ("timeout" if late else "error"), repr(error), ""
-    if took_s > CLIENT_LIMIT_S:
-        return "timeout", f"answered after {took_s:.1f} s", ""
-    if status not in OK_STATUS:
-        return "error", f"status {status}", ""
-    headers = {str(k).lower(): str(v) for k, v in (response.headers or {}).items()}
-    wrong = request.wrong(Answer(status, headers, response.content or b""))
-    if wrong:
-        return "error", wrong, ""
-    degraded = ",".join(
-        part.strip() for part in headers.get("x-degraded", "").split(",") if part.strip()
-    )
-    return ("degraded" if degraded else "ok"), "", degraded
+        """Drive, then leave: this user has one task and does it once."""
+        self.drive()
+        raise StopUser

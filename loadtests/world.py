@@ -1,51 +1,59 @@
-"""Learn what there is before the load: ids of videos and page cursors, over the public API."""
+"""What journeys need to know of the system before the load: its video ids, fetched once, outside the ledger."""
 
 from __future__ import annotations
 
 import json
-import time
 import urllib.error
+import urllib.parse
 import urllib.request
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from loadtests.journeys import World
+from chaos.errors import HarnessError, UsageError
 
-TRY_FOR_S = 10.0
-CALL_WITHIN_S = 2.0
-PAGES = 6
+if TYPE_CHECKING:
+    from random import Random
+
+PAGE = 20
+MAX_PAGES = 10
+ASK_WITHIN_S = 5.0
 
 
-class NoWorldError(Exception):
-    """The API did not tell what there is."""
+@dataclass(frozen=True, slots=True)
+class World:
+    """The ids of public videos, newest first."""
+
+    video_ids: tuple[str, ...]
+
+    def popular(self, random: Random) -> str:
+        """Draw a video: half of all draws fall on a quarter of them, as some are hot everywhere."""
+        return self.video_ids[int(len(self.video_ids) * random.random() ** 2)]
 
 
-def discover(host: str) -> World:
-    """Walk the first pages of the catalogue. Raises `NoWorldError` when there is nothing to load."""
-    videos: list[str] = []
-    cursors: list[str] = []
-    path = "/api/v1/videos?limit=20"
-    for _ in range(PAGES):
-        page = _get(host + path)
-        videos += [str(item["id"]) for item in page["items"]]
+def fetch_world(host: str) -> World:
+    """Read up to 200 video ids from `host` (a URL). Raises `HarnessError` when it does not give any."""
+    if urllib.parse.urlsplit(host).scheme not in {"http", "https"}:
+        raise UsageError(f"--host {host!r}; expected a URL as http://127.0.0.1:8000")
+    ids: list[str] = []
+    cursor: str | None = None
+    for _ in range(MAX_PAGES):
+        query = {"limit": str(PAGE)} | ({"cursor": cursor} if cursor else {})
+        page = _get(f"{host.rstrip('/')}/api/v1/videos?{urllib.parse.urlencode(query)}")
+        ids += [str(item["id"]) for item in page.get("items", ())]
         cursor = page.get("next_cursor")
         if not cursor:
             break
-        cursors.append(str(cursor))
-        path = f"/api/v1/videos?limit=20&cursor={urllib.request.quote(cursor)}"
-    if not videos:
-        raise NoWorldError(
-            f"{host} has no videos; expected a seeded database, run `python -m app.seed`"
-        )
-    return World(tuple(videos), tuple(cursors))
+    if not ids:
+        raise HarnessError(f"{host} has no public video; seed it (`python -m app.seed`)")
+    return World(tuple(dict.fromkeys(ids)))
 
 
-def _get(url: str) -> Any:  # noqa: ANN401 (JSON)
-    until = time.monotonic() + TRY_FOR_S
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=CALL_WITHIN_S) as response:  # noqa: S310 (the host under test)
-                return json.loads(response.read())
-        except (urllib.error.URLError, OSError, ValueError) as error:
-            if time.monotonic() > until:
-                raise NoWorldError(f"{url} did not answer: {error}") from error
-            time.sleep(0.1)
+def _get(url: str) -> dict[str, Any]:
+    request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 (checked)
+    try:
+        with urllib.request.urlopen(request, timeout=ASK_WITHIN_S) as response:  # noqa: S310 (checked)
+            return dict(json.loads(response.read()))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise HarnessError(
+            f"GET {url}: {error}; expected a page of videos, so is the system up and healthy?"
+        ) from error

@@ -1,32 +1,26 @@
-"""Browse the catalogue, page by page."""
+"""Look at the newest videos. Only the first page: it is what is cached, so what a cache fault touches."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
-from loadtests.journeys.base import API, Answer, Request, World
+from loadtests.journeys.journey import Journey, Request, complain_of_list
 
 if TYPE_CHECKING:
     from random import Random
 
-FIRST_PAGE_SHARE = 0.7
+    from loadtests.outcome import Answer
+    from loadtests.world import World
+
+LIMIT = 20
 
 
-def browse(rng: Random, world: World) -> Request:
-    """Ask for a page of videos, mostly the first; it must hold videos."""
-    path = f"{API}/videos?limit=20"
-    if world.cursors and rng.random() > FIRST_PAGE_SHARE:
-        path += f"&cursor={quote(rng.choice(world.cursors))}"
-    return Request("GET", path, f"{API}/videos", listing_is_wrong)
+def _prepare(_world: World, _random: Random) -> Request:
+    return Request("GET", f"/api/v1/videos?limit={LIMIT}")
 
 
-def listing_is_wrong(answer: Answer) -> str:
-    """Say what is wrong with a list of videos."""
-    body = answer.json()
-    items = body.get("items") if isinstance(body, dict) else None
-    return (
-        ""
-        if items and all(isinstance(i, dict) and i.get("id") for i in items)
-        else "no list of videos came back"
-    )
+def _complain(_request: Request, answer: Answer) -> str:
+    return complain_of_list(answer, LIMIT)
+
+
+BROWSE = Journey("browse", "/api/v1/videos", _prepare, _complain)

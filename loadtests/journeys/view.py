@@ -1,30 +1,32 @@
-"""Count a view."""
+"""Report a view: an acknowledged write. The receipt must name the video, else nothing was promised."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loadtests.journeys.base import API, Answer, Request, World
+from loadtests.journeys.journey import Journey, Request, json_object
 
 if TYPE_CHECKING:
     from random import Random
 
+    from loadtests.outcome import Answer
+    from loadtests.world import World
 
-def view(rng: Random, world: World) -> Request:
-    """Report that a video was watched; the answer must acknowledge that very video."""
-    video = world.popular_video(rng)
 
-    def wrong(answer: Answer) -> str:
-        body = answer.json()
-        return (
-            ""
-            if isinstance(body, dict) and body.get("video_id") == video
-            else "the view was not acknowledged"
-        )
+def _prepare(world: World, random: Random) -> Request:
+    video = world.popular(random)
+    return Request("POST", f"/api/v1/videos/{video}/views", video)
 
-    return Request(
-        "POST",
-        f"{API}/videos/{video}/views",
-        f"POST {API}/videos/{{video_id}}/views",
-        wrong,
-    )
+
+def _complain(request: Request, answer: Answer) -> str:
+    receipt = json_object(answer.body)
+    if receipt is None:
+        return "no receipt"
+    if receipt.get("video_id") != request.subject:
+        return "a receipt for another video"
+    return "" if receipt.get("view_id") else "a receipt without view id"
+
+
+VIEW = Journey(
+    "view", "POST /api/v1/videos/{video_id}/views", _prepare, _complain, statuses=(200, 201, 202)
+)
