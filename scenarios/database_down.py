@@ -33,8 +33,12 @@ SCENARIO = Scenario(
         AlertFires("DatabaseDown", labels=DEPENDENCY, within_s=4),
         AlertFires("DependencyDown", labels=DEPENDENCY, within_s=4, delivered=False),
         AlertFires("HighErrorRate", within_s=9, resolves_within_s=9),
-        AlertFires("ErrorBudgetBurnPage", labels=(("window", "fast"),), within_s=5, resolves_within_s=9),
-        AlertFires("ErrorBudgetBurnPage", labels=(("window", "slow"),), within_s=5, resolves_within_s=36),
+        AlertFires(
+            "ErrorBudgetBurnPage", labels=(("window", "fast"),), within_s=5, resolves_within_s=9
+        ),
+        AlertFires(
+            "ErrorBudgetBurnPage", labels=(("window", "slow"),), within_s=5, resolves_within_s=36
+        ),
         OtherAlertsSilent(),
         RecoversWithin(5.0),
     ),

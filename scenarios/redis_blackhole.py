@@ -33,7 +33,9 @@ SCENARIO = Scenario(
         SloHolds("latency-p95", phase="fault"),
         Degrades("cache", phase="fault", routes=CACHED, min_share=0.95),
         BreakerOpens("redis-cache", phase="fault", within_s=1.0),
-        LatencyRatio("fault", baseline="baseline", routes=CACHED, max_ratio=1.5, after_breaker="redis-cache"),
+        LatencyRatio(
+            "fault", baseline="baseline", routes=CACHED, max_ratio=1.5, after_breaker="redis-cache"
+        ),
         AlertFires("CacheDown", labels=DEPENDENCY, within_s=8),
         AlertFires("DependencyDown", labels=DEPENDENCY, within_s=4),
         OtherAlertsSilent(),

@@ -19,10 +19,14 @@ LATENCY = Slo("latency-p95", "latency", objective=0.95, threshold_ms=500.0)
 ALERTS = (
     AlertSpec("HighErrorRate", detect_s=330, resolve_s=330, severity="page"),
     AlertSpec("HighResponseTime", detect_s=630, resolve_s=330, severity="ticket"),
-    AlertSpec("ErrorBudgetBurnPage", detect_s=180, resolve_s=1830, severity="page", labels=("window",)),
+    AlertSpec(
+        "ErrorBudgetBurnPage", detect_s=180, resolve_s=1830, severity="page", labels=("window",)
+    ),
     AlertSpec("CacheDown", detect_s=330, resolve_s=45, severity="ticket", labels=("dependency",)),
     AlertSpec("DatabaseDown", detect_s=90, resolve_s=45, severity="page", labels=("dependency",)),
-    AlertSpec("DependencyDown", detect_s=90, resolve_s=45, severity="ticket", labels=("dependency",)),
+    AlertSpec(
+        "DependencyDown", detect_s=90, resolve_s=45, severity="ticket", labels=("dependency",)
+    ),
     AlertSpec("ApiDown", detect_s=90, resolve_s=45, severity="page"),
     AlertSpec("Watchdog", detect_s=30, resolve_s=0, severity="none", always=True),
 )
@@ -38,7 +42,13 @@ SYSTEM = System(
 
 EVERYDAY = Load(
     rate_rps=240,
-    journeys=(("watch_page", 0.50), ("trending", 0.10), ("browse", 0.10), ("thumbnail", 0.20), ("view", 0.10)),
+    journeys=(
+        ("watch_page", 0.50),
+        ("trending", 0.10),
+        ("browse", 0.10),
+        ("thumbnail", 0.20),
+        ("view", 0.10),
+    ),
 )
 """240/s for 40 s: enough arrivals to decide 99.9 % with a few bad ones to spare, and light on two cores."""
 

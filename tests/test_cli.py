@@ -69,7 +69,9 @@ def test_a_taken_port_block_is_refused(capsys: pytest.CaptureFixture[str], tmp_p
         taken.listen()
         port = taken.getsockname()[1]
         base = port - port % 100
-        code, error = run(capsys, "run", "redis-down", "--port-base", str(base), "--out", str(tmp_path))
+        code, error = run(
+            capsys, "run", "redis-down", "--port-base", str(base), "--out", str(tmp_path)
+        )
 
     assert code == 2
     assert str(base) in error

@@ -45,9 +45,11 @@ def firings(evidence: Evidence) -> tuple[Firing, ...]:
             done.append(Firing(first.name, first.labels, first.fired_s, event.t_s))
     done.extend(open_.values())
     seen = {_key(f.name, f.labels) for f in done}
-    for row in evidence.monitoring.get("alerts_history", []):
-        if _key(row["name"], row["labels"]) not in seen:
-            done.append(Firing(row["name"], row["labels"], row["first_s"], row["last_s"]))
+    done.extend(
+        Firing(row["name"], row["labels"], row["first_s"], row["last_s"])
+        for row in evidence.monitoring.get("alerts_history", [])
+        if _key(row["name"], row["labels"]) not in seen
+    )
     return tuple(sorted(done, key=lambda f: f.fired_s))
 
 

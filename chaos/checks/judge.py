@@ -33,9 +33,7 @@ CHECKS: dict[type, Callable[..., Finding]] = {
 
 def judge(scenario: Scenario, system: System, evidence: Evidence) -> tuple[Finding, ...]:
     """Judge every expectation, then the witnesses and the honesty of the run."""
-    findings: list[Finding] = []
-    for expectation in scenario.expectations:
-        findings.append(_safely(expectation, scenario, system, evidence))
+    findings = [_safely(e, scenario, system, evidence) for e in scenario.expectations]
     guards: dict[str, Callable[[], list[Finding]]] = {
         "witness": lambda: witnesses(evidence),
         "honesty": lambda: honesty(evidence, system),

@@ -6,6 +6,7 @@ import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from chaos.engine.rehearse import check_target
 from chaos.errors import UsageError, unknown
 from chaos.model.faults import FAULTS, fault_from_json
 
@@ -45,10 +46,7 @@ def parse_fault(text: str, topology: Topology) -> tuple[Fault, float]:
         else:
             values[name] = value
     fault = fault_from_json(values)
-    if fault.target_kind == "dependency":
-        topology.dependency(target)
-    else:
-        topology.component(target)
+    check_target(fault, topology)
     return fault, for_s
 
 

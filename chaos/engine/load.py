@@ -69,7 +69,7 @@ class LoadChild:
         """Give the start: t = 0 is at `anchor_monotonic`."""
         part = self.folder / ".load.go.part"
         part.write_text(json.dumps({"anchor_monotonic": anchor_monotonic}))
-        os.replace(part, self.folder / "load.go")
+        part.replace(self.folder / "load.go")
 
     def follow(self) -> None:
         """Read what the ledger has gained, for the progress line. A line that is not whole yet waits."""

@@ -1,4 +1,4 @@
-"""Walk a scenario before anything starts: do its names exist, does every fault heal, can every claim be decided?"""
+"""Walk a scenario before anything starts: names exist, every fault heals, every claim can be decided."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from chaos.model import expectations as ex
 from chaos.model.slo import wilson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
+    from chaos.model.faults import Fault
     from chaos.model.scenario import Scenario, System
     from chaos.model.topology import Topology
 
@@ -44,40 +45,49 @@ def rehearse(
 def _names(scenario: Scenario, system: System, topology: Topology) -> None:
     where = f" in scenario {scenario.name!r}"
     for name, _ in scenario.load.journeys:
-        if name not in system.journeys:
-            raise unknown("journey", name, system.journeys, where=where)
-    for phase in scenario.phases:
-        for fault in phase.faults:
-            if fault.target_kind == "dependency":
-                topology.dependency(fault.target)
-            else:
-                topology.component(fault.target)
+        _known("journey", name, system.journeys, where)
+    for fault in (fault for phase in scenario.phases for fault in phase.faults):
+        check_target(fault, topology)
     for expectation in scenario.expectations:
         for attribute, kind, known in (
             ("breaker", "breaker", system.breakers),
             ("after_breaker", "breaker", system.breakers),
             ("feature", "feature", system.features),
         ):
-            value = getattr(expectation, attribute, "")
-            if value and value not in known:
-                raise unknown(kind, value, known, where=where)
+            _known(kind, getattr(expectation, attribute, ""), known, where)
         for route in getattr(expectation, "routes", ()):
-            if route not in system.routes:
-                raise unknown("route", route, system.routes, where=where)
+            _known("route", route, system.routes, where)
         if isinstance(expectation, ex.SloHolds | ex.SloBreaks):
             system.slo(expectation.slo)
         if isinstance(expectation, ex.OtherAlertsSilent):
             for name in expectation.allowed:
                 system.alert(name)
         if isinstance(expectation, ex.AlertFires):
-            alert = system.alert(expectation.alert)
-            for label, value in expectation.labels:
-                if label not in alert.labels:
-                    raise unknown(
-                        "label", label, alert.labels, where=f" of alert {alert.name!r}{where}"
-                    )
-                if label == "dependency":
-                    topology.dependency(value)
+            _alert_labels(expectation, system, topology, where)
+
+
+def check_target(fault: Fault, topology: Topology) -> None:
+    """Raise `UsageError` with the nearest name when the fault aims at nothing."""
+    if fault.target_kind == "dependency":
+        topology.dependency(fault.target)
+    else:
+        topology.component(fault.target)
+
+
+def _alert_labels(
+    expectation: ex.AlertFires, system: System, topology: Topology, where: str
+) -> None:
+    alert = system.alert(expectation.alert)
+    for label, value in expectation.labels:
+        _known("label", label, alert.labels, f" of alert {alert.name!r}{where}")
+        if label == "dependency":
+            topology.dependency(value)
+
+
+def _known(kind: str, name: str, known: Collection[str], where: str) -> None:
+    """Raise `UsageError` when `name` is none of `known`; an empty name asks for nothing."""
+    if name and name not in known:
+        raise unknown(kind, name, known, where=where)
 
 
 def _alert_fits(

@@ -40,7 +40,7 @@ class RunFolder:
         """Write a JSON file so that a reader sees the old text or the new one."""
         part = self.path / f".{name}.part"
         part.write_text(json.dumps(data, indent=1, default=str) + "\n")
-        os.replace(part, self.path / name)
+        part.replace(self.path / name)
 
     def append(self, name: str, lines: Iterable[dict[str, Any]]) -> None:
         """Append JSON lines."""

@@ -20,7 +20,6 @@ from chaos.engine.logs import collect_logs, log_sizes
 from chaos.engine.observer import Observer, Tick
 from chaos.engine.plan import make_plan
 from chaos.engine.probes import Probes, Sample, server_outcomes, write_samples
-from chaos.engine.run_folder import RunFolder
 from chaos.engine.timeline import Step, timeline
 from chaos.engine.watchdog_link import Watchdog
 from chaos.errors import ChaosError, HarnessError
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from chaos.engine.clock import Clock
+    from chaos.engine.run_folder import RunFolder
     from chaos.engine.session import Session
     from chaos.model.run import Plan
     from chaos.model.scenario import Scenario
@@ -56,6 +56,18 @@ class RunOptions:
     out: Path
     time_scale: float
     command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Who watches a run, and what was there when it began."""
+
+    prometheus: Prometheus
+    sampler: AlertSampler
+    sink: WebhookSink
+    probes: Probes
+    first: list[Sample]
+    offsets: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -128,25 +140,22 @@ class Run:
     async def _drive(self, load: LoadChild, faults: FaultSession, sink: WebhookSink) -> None:
         anchor = time.monotonic() + LEAD_S
         self._clock = RunClock(anchor)
-        plan = self._plan(anchor)
-        self.folder.write_json("plan.json", plan.to_json())
-        offsets = log_sizes(self.session.stack)
+        self.folder.write_json("plan.json", self._plan(anchor).to_json())
         probes = Probes(
             self.session.stack,
             self._url("app", 9000) + "/metrics",
             self._url("app", 8000) + "/api/v1/health/detailed",
             self.now_s,
         )
-        first = await probes.read_metrics()
+        first, offsets = await probes.read_metrics(), log_sizes(self.session.stack)
         load.go(anchor)
+        alerts = self.folder.path / "alerts.jsonl"
         async with (
             Prometheus(self._url("prometheus", 9090)) as prometheus,
             Alertmanager(self._url("alertmanager", 9093)) as alertmanager,
+            AlertSampler(prometheus, alertmanager, alerts, self.now_s) as sampler,
         ):
-            sampler = AlertSampler(
-                prometheus, alertmanager, self.folder.path / "alerts.jsonl", self.now_s
-            )
-            sampler.start()
+            watch = _Watch(prometheus, sampler, sink, probes, first, offsets)
             ticks = asyncio.create_task(self._tick(load, faults, sampler))
             sampling = asyncio.create_task(probes.run())
             try:
@@ -156,10 +165,9 @@ class Run:
                 healed = await asyncio.shield(asyncio.create_task(self._heal(faults)))
                 ticks.cancel()
             self.timings["load_s"] = self.now_s()
-            await self._close(load, faults, probes, first, (prometheus, sampler, sink), offsets)
+            await self._close(load, faults, watch)
             sampling.cancel()
             await asyncio.gather(sampling, ticks, return_exceptions=True)
-            await sampler.stop()
         if healed is not None:
             raise healed
 
@@ -181,36 +189,29 @@ class Run:
             return error
         return None
 
-    async def _close(
-        self,
-        load: LoadChild,
-        faults: FaultSession,
-        probes: Probes,
-        first: list[Sample],
-        watchers: tuple[Prometheus, AlertSampler, WebhookSink],
-        offsets: dict[str, int],
-    ) -> None:
+    async def _close(self, load: LoadChild, faults: FaultSession, watch: _Watch) -> None:
         """Drain the load, read everything for the last time and write it down."""
         began = time.monotonic()
-        prometheus, sampler, sink = watchers
         self.observer.note("drain, final reads")
         await load.finish()
         facts = await monitoring_facts(
-            prometheus,
+            watch.prometheus,
             anchor_wall=self._wall(0.0),
             start_s=0.0,
             end_s=self.now_s(),
             time_scale=self.options.time_scale,
         )
-        facts.update(sampler.facts())
-        facts["watchdog_delivered"] = any(d.name == "Watchdog" for d in sink.deliveries)
+        facts.update(watch.sampler.facts())
+        facts["watchdog_delivered"] = any(d.name == "Watchdog" for d in watch.sink.deliveries)
         with contextlib.suppress(OSError, TimeoutError):
-            facts["server_outcomes"] = server_outcomes(first, await probes.read_metrics())
+            last = await watch.probes.read_metrics()
+            facts["server_outcomes"] = server_outcomes(watch.first, last)
         self.folder.write_json("monitoring.json", facts)
         self._invariants["residue_end"] = await faults.residue()
-        await asyncio.to_thread(write_samples, self.folder.path / "samples.parquet", probes.samples)
+        samples = self.folder.path / "samples.parquet"
+        await asyncio.to_thread(write_samples, samples, watch.probes.samples)
         await asyncio.to_thread(
-            collect_logs, self.session.stack, offsets, self.folder.path, self._wall(0.0)
+            collect_logs, self.session.stack, watch.offsets, self.folder.path, self._wall(0.0)
         )
         self.timings["close_s"] = time.monotonic() - began
 

@@ -77,7 +77,7 @@ async def run_suite(
                     progress=observer.note,
                 )
                 up_s = time.monotonic() - began
-            result, folder = await _run_one(scenario, system, session, options, observer, up_s)
+            result, folder = await _run_one(scenario, system, session, options, observer, up_s=up_s)
             up_s = 0.0
             codes.append(result.exit_code)
             folders.append(str(folder))
@@ -104,6 +104,7 @@ async def _run_one(
     session: Session,
     options: SuiteOptions,
     observer: SuiteObserver,
+    *,
     up_s: float,
 ) -> tuple[RunResult, Path]:
     began = time.monotonic()
