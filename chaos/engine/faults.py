@@ -3,43 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chaos.engine.injectors.registry import injector_for
-from chaos.errors import ChaosError, HealError
-from chaos.toxiproxy.client import Toxiproxy, ToxiproxyError
+from chaos.engine.unstoppable import to_the_end
+from chaos.errors import ChaosError, HarnessError, HealError, UsageError
+from chaos.toxiproxy.client import Toxiproxy, ToxiproxyError, ToxiproxyTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chaos.engine.injectors.base import Injector
+    from chaos.engine.injectors.base import Injector, Seen
     from chaos.engine.journal import Journal
     from chaos.model.faults import Fault
     from chaos.runtime.base import Stack
 
 ACT_WITHIN_S = 10.0
-HEAL_WITHIN_S = 30.0
-WITNESS_AFTER_S = 1.0
+HEAL_WITHIN_S = {"dependency": 5.0, "component": 30.0}
+"""A component may have to start again, an edge only has to answer."""
 LEASE_GRACE_S = 2.0
+READ_WITHIN_S = 1.0
+_FAILURES = (ChaosError, OSError, TimeoutError)
 
 
 @dataclass(slots=True)
 class _Injection:
-    """One fault that was asked for and is not healed yet."""
+    """One fault that was asked for and is not healed yet. `doubtful`: a call went unanswered, so force is due."""
 
     id: str
     fault: Fault
     until_s: float
     injector: Injector
+    doubtful: bool = False
     witness: asyncio.Task[None] | None = None
 
 
 @dataclass(slots=True)
 class FaultSession:
-    """Acts on one stack. Nothing here is forgotten: what was asked is healed, whatever happened in between."""
+    """Acts on one stack. Nothing here is forgotten: what was asked is healed, whatever happened in between.
+
+    `now_s` is the run's clock. Cancelling a call never leaves it half done: it ends first, within its limits.
+    """
 
     stack: Stack
     journal: Journal
@@ -47,118 +53,164 @@ class FaultSession:
     injectors: Callable[[Fault], Injector] = injector_for
     _open: list[_Injection] = field(default_factory=list)
     _count: int = 0
-    _healing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _acting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def in_force(self) -> tuple[str, ...]:
         """Return a few words on each fault in force."""
         return tuple(i.fault.sentence for i in self._open)
 
-    async def apply(self, fault: Fault, phase: str, until_s: float) -> None:
-        """Bring a fault into force until about `until_s`.
+    async def apply(self, fault: Fault, phase: str, until_s: float) -> str:
+        """Bring a fault into force until about `until_s`, and return why that failed, or an empty string.
 
-        A fault that could not be asked for or does not read back is journalled as a problem: the run goes on and
-        its verdict cannot be PASS. The witness is taken a little later, while traffic meets the fault.
+        A fault that could not be brought into force is journalled as a problem and undone at once: the run goes on
+        and its verdict cannot be PASS. The witness is taken meanwhile, while traffic meets the fault.
+        Raises `UsageError` when its target already has a fault, and `HarnessError` when the journal cannot be
+        written: then nothing was done.
         """
-        self._count += 1
-        injector = self.injectors(fault)
-        injection = _Injection(f"i{self._count}", fault, until_s, injector)
-        before: dict[str, Any] = {}
-        with contextlib.suppress(ChaosError, OSError, TimeoutError):
-            before = await asyncio.wait_for(injector.before(self.stack, fault), ACT_WITHIN_S)
-        self.journal.write(
-            injection.id,
-            "asked",
-            fault=fault.to_json(),
-            phase=phase,
-            undo=injector.undo_record(self.stack, fault),
-            lease_until_wall=time.time() + until_s - self.now_s() + LEASE_GRACE_S,
-        )
-        self._open.append(injection)
-        try:
-            await asyncio.wait_for(injector.inject(self.stack, fault), ACT_WITHIN_S)
-            await asyncio.wait_for(injector.confirm(self.stack, fault), ACT_WITHIN_S)
-        except (ChaosError, OSError, TimeoutError) as error:
-            self.journal.write(injection.id, "problem", problem=str(error) or repr(error))
-            return
-        self.journal.write(injection.id, "confirmed")
-        injection.witness = asyncio.create_task(self._witness(injection, before))
+        return await to_the_end(self._apply(fault, phase, until_s))
 
     async def heal_all(self) -> None:
         """Heal every fault, the latest first. Raises `HealError` that names what is left; harmless to repeat."""
-        await self._heal(lambda _: True)
+        await to_the_end(self._heal(lambda _: True))
 
     async def heal_due(self, t_s: float) -> None:
-        """Heal the faults whose planned end has come."""
-        await self._heal(lambda injection: injection.until_s <= t_s)
+        """Heal the faults whose planned end has come. Raises `HealError` like `heal_all`."""
+        await to_the_end(self._heal(lambda injection: injection.until_s <= t_s))
 
     async def residue(self) -> list[str]:
         """Return in words what is not as it should be: toxics, closed routes, paused or missing components."""
-        edges = await asyncio.gather(
-            *(self._edge_residue(d.name) for d in self.stack.topology.dependencies)
+        topology = self.stack.topology
+        found = await asyncio.gather(
+            *(self._edge_residue(edge.name) for edge in topology.dependencies),
+            *(self._part_residue(part.name) for part in topology.components if not part.one_shot),
         )
-        found = [text for text in edges if text]
-        for part in self.stack.topology.components:
-            if part.one_shot:
-                continue
-            state = await self.stack.state(part.name)
-            if state.condition != "running":
-                found.append(f"{part.name} is {state.condition}")
-        return found
+        return [text for text in found if text]
+
+    async def _apply(self, fault: Fault, phase: str, until_s: float) -> str:
+        async with self._acting:
+            for other in self._open:
+                if (other.fault.target_kind, other.fault.target) == (
+                    fault.target_kind,
+                    fault.target,
+                ):
+                    raise UsageError(
+                        f"{fault.sentence}: {other.fault.sentence} is already in force there; heal it first, "
+                        f"since the last resort of an undo takes everything off its target"
+                    )
+            injection, before = await self._ask(fault, phase, until_s)
+            try:
+                async with asyncio.timeout(ACT_WITHIN_S):
+                    await injection.injector.inject(self.stack, fault)
+                    await injection.injector.confirm(self.stack, fault)
+                self.journal.write(injection.id, "confirmed")
+            except _FAILURES as error:
+                problem = str(error) or repr(error)
+                self._note(injection, "problem", problem=problem)
+                # What got no answer may still come to pass, and no further call would be answered either.
+                injection.doubtful = isinstance(error, TimeoutError | ToxiproxyTimeoutError)
+                await self._heal_and_forget(injection)
+                return problem
+            injection.witness = asyncio.create_task(self._witness(injection, before))
+            return ""
+
+    async def _ask(self, fault: Fault, phase: str, until_s: float) -> tuple[_Injection, Seen]:
+        """Write down what is about to be done and how to undo it."""
+        self._count += 1
+        injection = _Injection(f"i{self._count}", fault, until_s, self.injectors(fault))
+        try:
+            async with asyncio.timeout(ACT_WITHIN_S):
+                undo = await injection.injector.undo_record(self.stack, fault)
+                before = await injection.injector.before(self.stack, fault)
+        except TimeoutError as error:
+            raise HarnessError(f"{fault.target} could not be read in {ACT_WITHIN_S:g} s") from error
+        try:
+            self.journal.write(
+                injection.id,
+                "asked",
+                fault=fault.to_json(),
+                phase=phase,
+                undo=undo,
+                lease_until_wall=time.time() + until_s - self.now_s() + LEASE_GRACE_S,
+            )
+        except OSError as error:
+            raise HarnessError(
+                f"{fault.sentence} was not injected: the journal {self.journal.path} cannot be written: {error}"
+            ) from error
+        self._open.append(injection)
+        return injection, before
 
     async def _heal(self, due: Callable[[_Injection], bool]) -> None:
-        async with self._healing:
-            left = []
-            for injection in [i for i in reversed(self._open) if due(i)]:
-                problem = await self._heal_one(injection)
-                if problem:
-                    left.append(f"{injection.fault.sentence}: {problem}")
-                else:
-                    self._open.remove(injection)
-        if left:
-            raise HealError(f"{'; '.join(left)}; clear it with `chaosbed down`")
+        async with self._acting:
+            problems = [
+                f"{injection.fault.sentence}: {problem}"
+                for injection in [i for i in reversed(self._open) if due(i)]
+                if (problem := await self._heal_and_forget(injection))
+            ]
+        if problems:
+            raise HealError(
+                f"not undone: {'; '.join(problems)}; end the stack with `chaosbed down`"
+            )
 
-    async def _heal_one(self, injection: _Injection) -> str:
-        if injection.witness is not None:
-            # The witness must not look at an edge that is being healed.
-            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-                await asyncio.wait_for(injection.witness, WITNESS_AFTER_S + 2.0)
+    async def _heal_and_forget(self, injection: _Injection) -> str:
+        """Heal one fault, by force if it must be; return what went wrong, or an empty string."""
+        await _stop(injection.witness)
+        fault, injector = injection.fault, injection.injector
+        limit_s = HEAL_WITHIN_S[fault.target_kind]
         problem = ""
-        for _ in range(2):
+        for by_force in (True,) if injection.doubtful else (False, True):
+            self._note(injection, "healing", by_force=by_force, until_wall=time.time() + limit_s)
             try:
-                async with asyncio.timeout(HEAL_WITHIN_S):
-                    await injection.injector.heal(self.stack, injection.fault)
-                    done_s = self.now_s()
-                    await injection.injector.verify(self.stack, injection.fault)
-            except (ChaosError, OSError, TimeoutError) as error:
-                problem = str(error) or repr(error)
-                self.journal.write(injection.id, "problem", problem=problem)
+                async with asyncio.timeout(limit_s):
+                    await injector.heal(self.stack, fault, by_force=by_force)
+                    await injector.verify(self.stack, fault)
+            except _FAILURES as error:
+                problem = str(error) or f"no end in {limit_s:g} s"
+                self._note(injection, "problem", problem=problem)
             else:
-                self.journal.write(injection.id, "healed", verified_s=self.now_s(), acted_s=done_s)
+                self._open.remove(injection)
+                self._note(injection, "healed", by_force=by_force)
                 return ""
         return problem
 
-    async def _witness(self, injection: _Injection, before: dict[str, Any]) -> None:
-        await asyncio.sleep(WITNESS_AFTER_S)
-        if not before:
-            seen: dict[str, Any] = {
-                "touched": False,
-                "reason": "the state before the fault could not be read",
-            }
-        else:
-            try:
-                seen = await injection.injector.witness(self.stack, injection.fault, before)
-            except (ChaosError, OSError, TimeoutError) as error:
-                seen = {"touched": False, "reason": str(error) or repr(error)}
-        self.journal.write(injection.id, "witnessed", witness=seen)
+    async def _witness(self, injection: _Injection, before: Seen) -> None:
+        seen: dict[str, Any] = {"kind": injection.fault.kind, "touched": False}
+        try:
+            seen = await injection.injector.witness(self.stack, injection.fault, before)
+        except asyncio.CancelledError:
+            seen["reason"] = "it was healed before anything showed that it touched traffic"
+            raise
+        finally:
+            self._note(injection, "witnessed", witness=seen)
+
+    def _note(self, injection: _Injection, event: str, **more: Any) -> None:  # noqa: ANN401 (JSON values)
+        """Write a line that must not stop what goes on: a full disk is no reason to leave a fault in force."""
+        try:
+            self.journal.write(injection.id, event, **more)
+        except OSError:
+            return  # a missing line is judged as if it had not happened: never in favour of the run
 
     async def _edge_residue(self, dependency: str) -> str:
         edge = self.stack.topology.dependency(dependency)
-        api = Toxiproxy(*self.stack.address(edge.component, edge.api_port), within_s=1.0)
+        address = self.stack.address(edge.component, edge.api_port)
+        api = Toxiproxy(*address, within_s=READ_WITHIN_S)
         try:
             state = await asyncio.to_thread(api.proxy, edge.proxy)
         except ToxiproxyError as error:
             return f"{dependency}: {error}"
-        if state.clean:
-            return ""
-        toxics = ", ".join(t.name for t in state.toxics)
-        return f"{dependency}: " + ("route disabled" if not state.enabled else f"toxics {toxics}")
+        if not state.enabled:
+            return f"{dependency}: its route is disabled"
+        toxics = ", ".join(toxic.name for toxic in state.toxics)
+        return f"{dependency}: toxics {toxics}" if toxics else ""
+
+    async def _part_residue(self, component: str) -> str:
+        try:
+            condition = (await self.stack.state(component)).condition
+        except HarnessError as error:
+            return f"{component}: {error}"
+        return "" if condition == "running" else f"{component} is {condition}"
+
+
+async def _stop(task: asyncio.Task[None] | None) -> None:
+    if task is not None and not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=READ_WITHIN_S)

@@ -1,4 +1,16 @@
-"""The fault journal: written ahead and fsynced before a fault acts, so that anybody can undo it later."""
+"""The fault journal: written ahead and fsynced before a fault acts, so that anybody can undo it later.
+
+`injections.jsonl` holds one JSON object a line: `id`, `event`, `t_s` (the run's clock), `wall` (Unix seconds), and
+
+- `asked`: `fault`, `phase`, `undo` (what `Injector.undo_record` returns), `lease_until_wall`; before the fault acts
+- `confirmed`: the state reads back as asked
+- `witnessed`: `witness`
+- `healing`: somebody is undoing it and will be done at `until_wall`; before the undo acts
+- `healed`: undone, and proved by use; `by` is "watchdog" when the runner could not
+- `problem`: `problem`, in words
+
+Standard library only, because the watchdog reads and writes it too.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +25,35 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Line = dict[str, Any]
+JOURNAL_FILE = "injections.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """Appends lines `{id, event, t_s, wall, ...}` to `injections.jsonl`; see `injections_from_journal`."""
+    """The journal of one run, with `now_s` as the run's clock."""
 
     path: Path
     now_s: Callable[[], float]
 
     def write(self, injection: str, event: str, **more: Any) -> float:  # noqa: ANN401 (JSON values)
-        """Append one line, on disk when this returns, and return its time in seconds."""
+        """Append one line, on disk when this returns, and return its time in seconds. Raises `OSError`."""
         t_s = self.now_s()
-        append(
-            self.path,
-            {"id": injection, "event": event, "t_s": round(t_s, 4), "wall": time.time(), **more},
-        )
+        head = {"id": injection, "event": event, "t_s": round(t_s, 4), "wall": time.time()}
+        append(self.path, {**head, **more})
         return t_s
 
 
 def append(path: Path, line: Line) -> None:
-    """Append one whole line and wait until it is on disk."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    """Append one whole line and wait until it is on disk. Raises `OSError`, as on a full disk."""
+    data = (json.dumps(line) + "\n").encode()
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        os.write(handle, (json.dumps(line) + "\n").encode())
+        size = os.fstat(handle).st_size
+        if size and os.pread(handle, 1, size - 1) != b"\n":
+            # A writer died in the middle of its line; glued to it, this one would be lost as well.
+            data = b"\n" + data
+        while data:
+            data = data[os.write(handle, data) :]
         os.fsync(handle)
     finally:
         os.close(handle)
@@ -49,18 +66,26 @@ def read(path: Path) -> list[Line]:
     lines: list[Line] = []
     for raw in path.read_bytes().splitlines():
         try:
-            lines.append(json.loads(raw))
+            line = json.loads(raw)
         except ValueError:
             continue
+        if isinstance(line, dict) and {"id", "event"} <= line.keys():
+            lines.append(line)
     return lines
 
 
 def open_injections(path: Path) -> list[Line]:
-    """Return the `asked` lines of the injections that were not healed, the latest first: the order to heal in."""
+    """Return the `asked` lines of what was not healed, the latest first: the order to heal in.
+
+    Each has `lease_until_wall` moved to the end that a later `healing` line announced.
+    """
     asked: dict[str, Line] = {}
     for line in read(path):
         if line["event"] == "asked":
-            asked[line["id"]] = line
+            asked[line["id"]] = dict(line)
         elif line["event"] == "healed":
             asked.pop(line["id"], None)
+        elif line["event"] == "healing" and line["id"] in asked:
+            known = asked[line["id"]]
+            known["lease_until_wall"] = max(known["lease_until_wall"], line["until_wall"])
     return list(reversed(asked.values()))

@@ -30,8 +30,7 @@ class Watchdog:
 
     async def __aenter__(self) -> Self:
         """Start the watchdog. It is a session of its own, so a Ctrl-C at the terminal does not reach it."""
-        arguments = ["--journal", str(self._folder / "injections.jsonl")]
-        arguments += ["--stack", str(self._session.stack_json.parent)]
+        arguments = ["--run-folder", str(self._folder), "--stack", str(self._session.stack_json)]
         if self._session.shared:
             arguments += ["--control", str(self._root / STATE / CONTROL_FILE)]
         else:

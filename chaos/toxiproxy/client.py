@@ -13,7 +13,7 @@ import socket
 import time
 import urllib.parse
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from chaos.errors import HarnessError, UsageError
 
@@ -44,7 +44,9 @@ class LatencyToxic:
         if not 1 <= self.latency_ms <= DELAY_MAX_MS:
             raise UsageError(f"latency_ms={self.latency_ms}; expected 1 to {DELAY_MAX_MS}")
         if not 0 <= self.jitter_ms <= self.latency_ms:
-            raise UsageError(f"jitter_ms={self.jitter_ms}; expected 0 to latency_ms={self.latency_ms}")
+            raise UsageError(
+                f"jitter_ms={self.jitter_ms}; expected 0 to latency_ms={self.latency_ms}"
+            )
 
     @property
     def state(self) -> ToxicState:
@@ -193,18 +195,18 @@ class Toxiproxy:
         return _parse(bytes(answer), method)
 
 
-class _Recorded(socket.socket):
-    """Bytes that already arrived, in the only form that `http.client` reads from."""
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """Bytes that already arrived, with the one method of a socket that `http.client` reads by."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
+    data: bytes
 
-    def makefile(self, *_args: Any, **_options: Any) -> Any:  # noqa: ANN401 (the base class's signature)
-        return io.BytesIO(self._data)
+    def makefile(self, _mode: str) -> io.BytesIO:
+        return io.BytesIO(self.data)
 
 
 def _parse(data: bytes, method: str) -> tuple[int, bytes]:
-    response = http.client.HTTPResponse(_Recorded(data), method=method)
+    response = http.client.HTTPResponse(cast("socket.socket", _Recorded(data)), method=method)
     response.begin()
     return response.status, response.read()
 
@@ -220,15 +222,15 @@ def _quote(name: str) -> str:
     return urllib.parse.quote(name, safe="")
 
 
-def _proxy(data: object) -> ProxyState:
+def _proxy(data: Any) -> ProxyState:  # noqa: ANN401 (JSON from outside)
     try:
-        assert isinstance(data, dict)
         toxics = tuple(
-            ToxicState(t["name"], t["type"], t["stream"], dict(t["attributes"]), float(t["toxicity"]))
+            ToxicState(
+                t["name"], t["type"], t["stream"], dict(t["attributes"]), float(t["toxicity"])
+            )
             for t in data["toxics"] or ()
         )
-        return ProxyState(
-            data["name"], bool(data["enabled"]), toxics, data["listen"], data["upstream"]
-        )
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        enabled = bool(data["enabled"])
+        return ProxyState(data["name"], enabled, toxics, data["listen"], data["upstream"])
+    except (KeyError, TypeError, ValueError) as error:
         raise ToxiproxyError(f"the control API showed {data!r:.200}; expected a proxy") from error

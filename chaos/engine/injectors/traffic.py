@@ -1,0 +1,113 @@
+"""What moved through an edge while a fault was in force, counted from the kernel's own numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from chaos.engine.injectors import sockets
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chaos.engine.injectors.sockets import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Where to look: the port that clients use, the port that it leads to, the Toxiproxy's process (0: unknown)."""
+
+    listen_port: int
+    upstream_port: int
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An edge at one instant: Toxiproxy's connections to clients and to the upstream, by the other's port.
+
+    The upstream's port may have direct users too, so only connections of Toxiproxy's own process count there.
+    """
+
+    clients: Mapping[int, Connection]
+    upstreams: Mapping[int, Connection]
+
+    @property
+    def lag_bytes(self) -> int:
+        """Bytes taken from the upstream and not yet with the clients, but for what other connections left over."""
+        taken = sum(c.received or 0 for c in self.upstreams.values())
+        return taken - sum(c.sent or 0 for c in self.clients.values())
+
+    def same_connections(self, other: Snapshot) -> bool:
+        """Whether no connection came or went in between."""
+        return (self.clients.keys(), self.upstreams.keys()) == (
+            other.clients.keys(),
+            other.upstreams.keys(),
+        )
+
+
+def look(edge: Edge) -> Snapshot | None:
+    """Return the edge's connections now, or None where this machine does not show them."""
+    table = sockets.established()
+    if table is None:
+        return None
+    own = sockets.inodes_of(edge.pid) if edge.pid else frozenset()
+    return Snapshot(
+        {c.remote_port: c for c in table if c.local_port == edge.listen_port},
+        {c.local_port: c for c in table if c.remote_port == edge.upstream_port and c.inode in own},
+    )
+
+
+@dataclass(slots=True)
+class Tally:
+    """Adds up what moves through an edge, look by look, from the first look on.
+
+    Connections that were there at the first look count from their bytes of then; later ones from 0, since all of
+    them is inside the fault. `counted` is False where the kernel does not tell bytes.
+    """
+
+    before: Snapshot | None
+    clients_max: int = 0
+    clients_now: int = 0
+    lag_bytes: int = 0
+    counted: bool = False
+    _base: dict[int, Connection] = field(default_factory=dict)
+    _latest: dict[int, Connection] = field(default_factory=dict)
+    _looks: int = 0
+
+    def add(self, now: Snapshot) -> None:
+        """Take one more look into account."""
+        self._looks += 1
+        if self._looks == 1:
+            self._base = dict(now.clients)
+        self._latest.update(now.clients)
+        self.clients_now = len(now.clients)
+        self.clients_max = max(self.clients_max, self.clients_now)
+        self.counted |= any(c.received is not None for c in now.clients.values())
+        if self.before is not None and now.same_connections(self.before):
+            self.lag_bytes = max(self.lag_bytes, now.lag_bytes - self.before.lag_bytes)
+
+    @property
+    def from_clients(self) -> int:
+        """Bytes that clients sent into the edge since the first look."""
+        return sum((c.received or 0) - self._then(port)[0] for port, c in self._latest.items())
+
+    @property
+    def to_clients(self) -> int:
+        """Bytes that clients got out of the edge since the first look."""
+        return sum((c.sent or 0) - self._then(port)[1] for port, c in self._latest.items())
+
+    @property
+    def unanswered(self) -> int:
+        """Connections on which a client sent something and got nothing since the first look.
+
+        One by one, because a client may acknowledge the last answer from before the fault only now.
+        """
+        moved = ((c, *self._then(port)) for port, c in self._latest.items())
+        return sum(
+            (c.received or 0) > received and (c.sent or 0) <= sent for c, received, sent in moved
+        )
+
+    def _then(self, port: int) -> tuple[int, int]:
+        base = self._base.get(port)
+        return (0, 0) if base is None else (base.received or 0, base.sent or 0)
