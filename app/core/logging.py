@@ -43,6 +43,7 @@ _SECRET_VALUES = (
     (re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+"), REDACTED),  # an e-mail address
     (re.compile(r"\b(?:sk|pk|rk|whsec)_\w{8,}"), REDACTED),  # a payment provider's key
 )
+_CARD_DIGITS = 13  # the shortest card number
 _CARD = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
 
 
@@ -122,7 +123,7 @@ def redact_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> 
     return event
 
 
-def _clean(key: str, value: Any) -> Any:
+def _clean(key: str, value: object) -> object:
     if isinstance(value, str):
         return REDACTED if _SECRET_KEYS.search(key) else _clean_text(value)
     if isinstance(value, dict):
@@ -139,14 +140,15 @@ def _clean_text(text: str) -> str:
     if "@" in text or "_" in text or " " in text or "." in text:
         for pattern, replacement in _SECRET_VALUES:
             text = pattern.sub(replacement, text)
-    if len(text) >= 13:
+    if len(text) >= _CARD_DIGITS:
         text = _CARD.sub(lambda m: REDACTED if _luhn(m[0]) else m[0], text)
     return text
 
 
 def _luhn(number: str) -> bool:
+    """Whether the check digit fits: true for each card number, for one in ten of other numbers."""
     digits = [int(d) for d in number if d.isdecimal()][::-1]
-    doubled = (d * 2 - 9 if d > 4 else d * 2 for d in digits[1::2])
+    doubled = (sum(divmod(2 * d, 10)) for d in digits[1::2])
     return (sum(digits[::2]) + sum(doubled)) % 10 == 0
 
 
@@ -166,7 +168,7 @@ class BridgeHandler(logging.Handler):
         """Write the record as event `log_message`, under the first part of its logger's name."""
         try:
             fields: dict[str, Any] = {
-                "component": record.name.partition(".")[0],
+                "component": record.name.removeprefix("py.").partition(".")[0],
                 "logger": record.name,
                 "message": record.getMessage(),
             }

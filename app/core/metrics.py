@@ -52,7 +52,7 @@ CACHE_RESULTS = {
     "set": ("ok", "error", "disabled"),
     "delete": ("ok", "error", "disabled"),
 }
-STORAGE_RESULTS = {
+STORAGE_RESULTS: dict[str, dict[str, tuple[str, ...]]] = {
     "s3": {"get": ("hit", "missing", "error", "disabled"), "put": ("ok", "error", "disabled")},
     "local": {"get": ("hit", "missing", "error"), "put": ("ok", "error"), "evict": ("ok",)},
     "placeholder": {"get": ("hit",)},
@@ -65,7 +65,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         # A `_created` series beside each counter and histogram would double what a scrape costs.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry
         self._add_http()
         self._add_stores()

@@ -154,7 +154,7 @@ class Cache:
 
     async def ping(self) -> None:
         """Ask Redis for a sign of life on a connection of its own, outside the guard; raise what went wrong."""
-        await cast("Awaitable[bool]", self._ping_redis.ping())
+        await self._ping_redis.ping()
 
     async def close(self) -> None:
         """Close every connection."""

@@ -27,6 +27,8 @@ from app.core.resilience.guard import Guard, Reason, build_guard, causes, classi
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from sqlalchemy.engine import AdaptedConnection
+
     from app.core.metrics import Metrics
 
 T = TypeVar("T")
@@ -61,7 +63,7 @@ _SERVER_FAULTS = ("08", "53", "57", "58", "XX", "28", "F0")
 _CALLERS_OWN = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
 
 
-class PromptConnection(asyncpg.Connection):  # type: ignore[type-arg, misc]
+class PromptConnection(asyncpg.Connection):  # type: ignore[misc]
     """A connection that is closed promptly.
 
     SQLAlchemy allows a broken connection 2 s to say goodbye. A server that hangs uses all of them, and each caller
@@ -148,8 +150,8 @@ class Database:
         pool: Any = self._engine.sync_engine.pool
         metrics.watch_pool(
             size=guard.bulkhead.max_concurrent,
-            checked_out=lambda: pool.checkedout(),
-            idle=lambda: pool.checkedin(),
+            checked_out=pool.checkedout,
+            idle=pool.checkedin,
         )
 
     @asynccontextmanager
@@ -216,7 +218,9 @@ class Database:
             self._ping_connection = None
 
 
-def _refuse_closed(dbapi_connection: Any, _record: object, _proxy: object) -> None:
+def _refuse_closed(
+    dbapi_connection: AdaptedConnection, _record: object, _proxy: object
+) -> None:
     """Refuse a pooled connection whose socket was closed meanwhile; the pool then opens another.
 
     The event loop has seen the reset or the end of the stream, so looking costs no round trip, unlike a ping.

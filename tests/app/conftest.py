@@ -29,7 +29,7 @@ def metrics() -> Metrics:
 def sample(metrics: Metrics) -> Callable[..., float]:
     """Read one series: `sample("views_total")`, `sample("app_breaker_state", name="s3", state="open")`; 0 if unborn."""
 
-    def read(name: str, **labels: str) -> float:
+    def read(name: str, /, **labels: str) -> float:
         return metrics.registry.get_sample_value(name, labels) or 0.0
 
     return read

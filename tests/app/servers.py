@@ -166,7 +166,9 @@ class PostgresCluster:
             *("initdb", "-D", data, "-U", "socialflow", f"--pwfile={password}"),
             *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"),
         )
-        self._run("postgres", "--single", "-D", data, "postgres", text="CREATE DATABASE socialflow;")
+        self._run(
+            "postgres", "--single", "-D", data, "postgres", text="CREATE DATABASE socialflow;"
+        )
 
     def _run(self, program: str, *arguments: str | Path, text: str = "") -> None:
         ids = {} if self.uid is None else {"user": self.uid, "group": self.uid, "extra_groups": ()}

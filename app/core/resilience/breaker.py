@@ -82,43 +82,14 @@ class BreakerOpenError(Exception):
         self.retry_after_s = retry_after_s
 
 
+@dataclass(slots=True)
 class Permit:
-    """The right to make one call. Report exactly once: `succeeded`, `failed` or `cancelled`."""
+    """The right to make one call, to be reported once to the breaker that gave it; more reports change nothing."""
 
-    __slots__ = ("_breaker", "_generation", "_reported", "_started", "probe")
-
-    def __init__(self, breaker: Breaker, generation: int, started: float, *, probe: bool) -> None:
-        self._breaker = breaker
-        self._generation = generation
-        self._started = started
-        self._reported = False
-        self.probe = probe
-
-    def succeeded(self) -> None:
-        """The dependency answered; an answer may still have been slow."""
-        self._report(failed=False)
-
-    def failed(self) -> None:
-        """The dependency did not answer, or with an error of its own."""
-        self._report(failed=True)
-
-    def cancelled(self) -> None:
-        """The caller left before the answer: a failure when that was already slow, otherwise no news."""
-        if self._elapsed_s() >= self._breaker.config.slow_call_s:
-            self._report(failed=True)
-        elif not self._reported:
-            self._reported = True
-            self._breaker._give_back(self._generation)
-
-    def _elapsed_s(self) -> float:
-        return self._breaker._clock() - self._started
-
-    def _report(self, *, failed: bool) -> None:
-        if self._reported:
-            return
-        self._reported = True
-        slow = self._elapsed_s() >= self._breaker.config.slow_call_s
-        self._breaker._record(self._generation, failed=failed, slow=slow)
+    generation: int
+    started: float
+    probe: bool
+    reported: bool = False
 
 
 class Breaker:
@@ -161,10 +132,10 @@ class Breaker:
         if self._state is BreakerState.OPEN and now - self._opened_at >= self.config.open_s:
             self._enter(BreakerState.HALF_OPEN)
         if self._state is BreakerState.CLOSED:
-            return Permit(self, self._generation, now, probe=False)
+            return Permit(self._generation, now, probe=False)
         if self._state is BreakerState.HALF_OPEN and self._probes_left > 0:
             self._probes_left -= 1
-            return Permit(self, self._generation, now, probe=True)
+            return Permit(self._generation, now, probe=True)
         left = self._opened_at + self.config.open_s - now
         raise BreakerOpenError(self.name, max(0.0, left))
 
@@ -174,17 +145,41 @@ class Breaker:
         try:
             result = await fn()
         except asyncio.CancelledError:
-            permit.cancelled()
+            self.cancelled(permit)
             raise
         except BaseException:
-            permit.failed()
+            self.failed(permit)
             raise
-        permit.succeeded()
+        self.succeeded(permit)
         return result
 
-    def _record(self, generation: int, *, failed: bool, slow: bool) -> None:
-        if generation != self._generation:
+    def succeeded(self, permit: Permit) -> None:
+        """Report that the dependency answered, which may still have been slow."""
+        self._report(permit, failed=False)
+
+    def failed(self, permit: Permit) -> None:
+        """Report that the dependency did not answer, or with an error of its own."""
+        self._report(permit, failed=True)
+
+    def cancelled(self, permit: Permit) -> None:
+        """Report that the caller left before the answer: a failure when that was slow, otherwise no news."""
+        if self._slow_by_now(permit):
+            self._report(permit, failed=True)
+        elif not permit.reported:
+            permit.reported = True
+            self._give_back(permit.generation)
+
+    def _slow_by_now(self, permit: Permit) -> bool:
+        return self._clock() - permit.started >= self.config.slow_call_s
+
+    def _report(self, permit: Permit, *, failed: bool) -> None:
+        if permit.reported:
             return
+        permit.reported = True
+        if permit.generation == self._generation:
+            self._record(failed=failed, slow=self._slow_by_now(permit))
+
+    def _record(self, *, failed: bool, slow: bool) -> None:
         half_open = self._state is BreakerState.HALF_OPEN
         size = self.config.half_open_calls if half_open else self.config.window
         if len(self._outcomes) == size:

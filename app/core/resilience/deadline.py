@@ -36,6 +36,15 @@ class deadline:  # noqa: N801 - reads as a verb: `async with deadline(1.5):`
         self._token: Token[float] = _expires_at.set(when)
         return self
 
+    def extend(self, seconds: float) -> None:
+        """Let the body go on for `seconds` from now; without effect when its time is already over."""
+        if self._timeout.expired():
+            return
+        self._seconds = seconds
+        when = asyncio.get_running_loop().time() + seconds
+        self._timeout.reschedule(when)
+        _expires_at.set(when)
+
     async def __aexit__(
         self,
         kind: type[BaseException] | None,

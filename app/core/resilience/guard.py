@@ -114,7 +114,9 @@ class Guard:
         """
         if self.breaker.refusing:
             # Before the bulkhead: while stuck calls still hold its slots, nobody should wait for one.
-            raise DependencyUnavailableError(self.dependency, Reason.BREAKER_OPEN)
+            raise DependencyUnavailableError(
+                self.dependency, Reason.BREAKER_OPEN, self.breaker.config.open_s
+            )
         try:
             async with self.bulkhead:
                 return await self._run(fn)
@@ -122,7 +124,7 @@ class Guard:
             raise DependencyUnavailableError(self.dependency, Reason.BULKHEAD_FULL) from full
         except BreakerOpenError as refused:
             raise DependencyUnavailableError(
-                self.dependency, Reason.BREAKER_OPEN, refused.retry_after_s
+                self.dependency, Reason.BREAKER_OPEN, self.breaker.config.open_s
             ) from refused
 
     async def _run(self, fn: Callable[[], Awaitable[T]]) -> T:
@@ -136,23 +138,23 @@ class Guard:
             async with timeout:
                 result = await fn()
         except asyncio.CancelledError:
-            permit.cancelled()
+            self.breaker.cancelled(permit)
             raise
         except Exception as error:
             if timeout.expired() and left_s < patience_s:
                 # The caller ran out of time, which says little about the dependency.
-                permit.cancelled()
+                self.breaker.cancelled(permit)
                 raise DependencyUnavailableError(self.dependency, Reason.DEADLINE) from error
             reason = Reason.TIMEOUT if timeout.expired() else self._classify(error)
             if reason is None:
-                permit.succeeded()
+                self.breaker.succeeded(permit)
                 raise
-            permit.failed()
+            self.breaker.failed(permit)
             raise DependencyUnavailableError(self.dependency, reason) from error
         except BaseException:
-            permit.cancelled()
+            self.breaker.cancelled(permit)
             raise
-        permit.succeeded()
+        self.breaker.succeeded(permit)
         return result
 
 
