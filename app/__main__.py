@@ -27,17 +27,16 @@ def main() -> int:
     try:
         settings = load_settings()
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 2
     configure_logging(settings)
     metrics = Metrics(CollectorRegistry())
     try:
         metrics_server, _ = serve_metrics(metrics, settings.metrics_host, settings.metrics_port)
     except OSError as error:
-        print(
+        sys.stderr.write(
             f"METRICS_PORT={settings.metrics_port}: cannot listen on {settings.metrics_host} ({error.strerror}); "
-            "choose a free port",
-            file=sys.stderr,
+            "choose a free port\n"
         )
         return 2
     server = uvicorn.Server(

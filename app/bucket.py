@@ -58,16 +58,15 @@ def main() -> int:
     try:
         settings = load_settings()
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 2
     configure_logging(settings)
     try:
         made = ensure_bucket(store_client(settings), settings.s3_bucket)
     except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
-        print(
+        sys.stderr.write(
             f"bucket {settings.s3_bucket!r}: the store at {settings.s3_endpoint} did not make it within "
-            f"{WAIT_S:g} s ({type(error).__name__}); start the store, or correct S3_ENDPOINT and the S3 keys",
-            file=sys.stderr,
+            f"{WAIT_S:g} s ({type(error).__name__}); start the store, or correct S3_ENDPOINT and the S3 keys\n"
         )
         return 1
     log.info("bucket_ready", bucket=settings.s3_bucket, made=made)

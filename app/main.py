@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 import structlog
 from fastapi import FastAPI
@@ -18,9 +18,7 @@ from app.api.middleware.route_template import UNMATCHED, RouteTemplates
 from app.api.openapi import install_openapi
 from app.api.v1.endpoints.health import probes
 from app.api.v1.router import router
-from app.core.config import Settings
 from app.core.errors import install_error_handlers
-from app.core.metrics import Metrics
 from app.core.resilience.guard import DependencyUnavailableError, Guard
 from app.infrastructure.broker import DEPENDENCY as BROKER
 from app.infrastructure.broker import Broker
@@ -33,6 +31,12 @@ from app.infrastructure.object_store import ObjectStore, classify_s3, object_sto
 from app.services.health import Dependency, HealthChecker
 from app.services.storage import StorageService
 from app.services.video import VideoService
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from app.core.config import Settings
+    from app.core.metrics import Metrics
 
 TITLE = "Social Flow"
 

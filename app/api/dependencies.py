@@ -1,4 +1,5 @@
 """What endpoints ask for: the services, which `create_app` puts on the application."""
+# ruff: noqa: TC001 - FastAPI reads annotations at run time
 
 from __future__ import annotations
 

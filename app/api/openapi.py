@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
 from app.core.errors import PROBLEM_MEDIA_TYPE
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 _MEANING = {
     HTTPStatus.NOT_FOUND: "There is no such thing.",

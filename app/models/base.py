@@ -1,4 +1,5 @@
 """The declarative base, with names for constraints so that a migration can always address them."""
+# ruff: noqa: TC003 - SQLAlchemy reads annotations at run time
 
 from __future__ import annotations
 

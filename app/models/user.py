@@ -1,4 +1,5 @@
 """Accounts."""
+# ruff: noqa: TC003 - SQLAlchemy reads annotations at run time
 
 from __future__ import annotations
 

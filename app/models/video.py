@@ -1,4 +1,5 @@
 """Videos."""
+# ruff: noqa: TC003 - SQLAlchemy reads annotations at run time
 
 from __future__ import annotations
 
@@ -43,8 +44,8 @@ class Video(Timestamped, Base):
         # The order of the public list and of its cursor.
         Index(
             "ix_videos_published_at_id",
-            published_at.desc(),
-            id.desc(),
+            text("published_at DESC"),
+            text("id DESC"),
             postgresql_where=text("published_at IS NOT NULL"),
         ),
     )

@@ -11,14 +11,13 @@ import hashlib
 import io
 import sys
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
 import urllib3
-from minio import Minio
 from minio.error import MinioException
 
 from app.bucket import store_client
@@ -27,6 +26,11 @@ from app.core.logging import configure_logging
 from app.seed.image import thumbnail
 from app.seed.world import SeedVideo, World, build_world
 from app.services.media import thumbnail_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from minio import Minio
 
 LIMIT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
@@ -126,7 +130,7 @@ def main() -> int:
     try:
         settings = load_settings()
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 2
     configure_logging(settings)
     started = time.perf_counter()
@@ -134,13 +138,13 @@ def main() -> int:
     try:
         written = asyncio.run(seed(settings, world))
     except asyncpg.UndefinedTableError:
-        print("seed: the database has no tables; run the migrations first", file=sys.stderr)
+        sys.stderr.write("seed: the database has no tables; run the migrations first\n")
         return 1
     except (asyncpg.PostgresError, OSError, TimeoutError) as error:
-        print(f"seed: the database or the store did not answer: {error!r}", file=sys.stderr)
+        sys.stderr.write(f"seed: the database or the store did not answer: {error!r}\n")
         return 1
     except (MinioException, urllib3.exceptions.HTTPError) as error:
-        print(f"seed: the store refused: {error!r}; make the bucket first", file=sys.stderr)
+        sys.stderr.write(f"seed: the store refused: {error!r}; make the bucket first\n")
         return 1
     log.info(
         "seed_done",

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from app.core.metrics import Metrics
-from app.core.resilience.breaker import Breaker, BreakerState
+from app.core.resilience.breaker import Breaker, BreakerState  # noqa: TC001 - FastAPI reads the report's types
 from app.core.resilience.guard import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from app.core.metrics import Metrics
 
 CHECK_TIMEOUT_S = 0.5
 STALE_AFTER_INTERVALS = 3
@@ -112,7 +116,7 @@ class HealthChecker:
         self._results: dict[str, _Result] = {}
         self._watchers: list[asyncio.Task[None]] = []
 
-    async def __aenter__(self) -> HealthChecker:
+    async def __aenter__(self) -> Self:
         """Start watching; the first checks begin at once."""
         self._watchers = [
             asyncio.create_task(self._watch(dependency), name=f"health {dependency.name}")
@@ -175,7 +179,7 @@ class HealthChecker:
             async with asyncio.timeout(self._timeout_s):
                 await dependency.check()
         except Exception as error:  # noqa: BLE001 - a check that breaks in any way is a failed check
-            return _CAUSES.get(dependency.classify(error), Cause.ERROR)
+            return _cause(dependency.classify(error))
         return None
 
     def _publish(self, dependency: Dependency, before: _Result | None, now: _Result) -> None:
@@ -192,8 +196,9 @@ class HealthChecker:
             log.info("health_check_recovered", dependency=name, duration_ms=duration_ms)
 
 
-_CAUSES = {
-    Reason.TIMEOUT: Cause.TIMEOUT,
-    Reason.REFUSED: Cause.REFUSED,
-    Reason.RESET: Cause.RESET,
-}
+def _cause(reason: Reason | None) -> Cause:
+    match reason:
+        case Reason.TIMEOUT | Reason.REFUSED | Reason.RESET:
+            return Cause(reason.value)
+        case _:
+            return Cause.ERROR

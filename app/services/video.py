@@ -8,10 +8,9 @@ clearing a popular video's entry at each of its views would leave it without a c
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import orjson
@@ -27,14 +26,22 @@ from sqlalchemy import (
     text,
     tuple_,
 )
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFoundError
-from app.core.metrics import Metrics
-from app.infrastructure.cache import Cache
-from app.infrastructure.database import Database
 from app.models import VIEW_SHARDS, User, Video, VideoView, VideoViewCount
 from app.services.paging import Cursor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from app.core.metrics import Metrics
+    from app.infrastructure.cache import Cache
+    from app.infrastructure.database import Database
+
+AnyRow = Row[*tuple[Any, ...]]
+AnySelect = Select[*tuple[Any, ...]]
 
 DETAIL_TTL_S = 30.0
 LIST_TTL_S = 10.0
@@ -114,7 +121,7 @@ class VideoService:
         """Return a `VideoDetail` as JSON. Raises NotFoundError."""
 
         async def load() -> bytes:
-            async def query(session: AsyncSession) -> Row[Any] | None:
+            async def query(session: AsyncSession) -> AnyRow | None:
                 return (await session.execute(_DETAIL, {"video_id": video_id})).one_or_none()
 
             row = await self._database.run(query, operation="select", table="videos")
@@ -128,7 +135,8 @@ class VideoService:
         """Return a `VideoPage` as JSON. First pages are cached; later ones are too many and too rarely shared."""
 
         async def load() -> bytes:
-            statement, values = _FIRST_PAGE, {"count": limit + 1}
+            statement = _FIRST_PAGE
+            values: dict[str, Any] = {"count": limit + 1}
             if cursor is not None:
                 statement = _NEXT_PAGE
                 values |= {"published_at": cursor.published_at, "id": cursor.id}
@@ -168,8 +176,8 @@ class VideoService:
         self._metrics.views_total.inc()
         return ViewReceipt(view_id, video_id)
 
-    async def _rows(self, statement: Select[Any], values: dict[str, Any]) -> Sequence[Row[Any]]:
-        async def query(session: AsyncSession) -> Sequence[Row[Any]]:
+    async def _rows(self, statement: AnySelect, values: dict[str, Any]) -> Sequence[AnyRow]:
+        async def query(session: AsyncSession) -> Sequence[AnyRow]:
             return (await session.execute(statement, values)).all()
 
         return await self._database.run(query, operation="select", table="videos")
@@ -190,7 +198,7 @@ def _text_of_id(value: object) -> str:
     raise TypeError
 
 
-def _shared(row: Row[Any]) -> dict[str, Any]:
+def _shared(row: AnyRow) -> dict[str, Any]:
     return {
         "id": row.id,
         "title": row.title,
@@ -214,7 +222,7 @@ _VIEWS = cast(
     BigInteger,
 ).label("views")
 
-_PUBLIC: Select[Any] = (
+_PUBLIC: AnySelect = (
     select(
         Video.id,
         Video.title,

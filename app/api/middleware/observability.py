@@ -7,25 +7,27 @@ last byte was handed over or it ended without one.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Collection
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING
 
 import structlog
-from fastapi import FastAPI
-from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.middleware.correlation import Correlation, correlate
-from app.api.middleware.route_template import RouteTemplates
 from app.core.context import RequestContext, current
 from app.core.errors import DeadlineExceededError, problem_for
-from app.core.metrics import Metrics
 from app.core.resilience.deadline import deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from prometheus_client import Counter, Histogram
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from app.api.middleware.route_template import RouteTemplates
+    from app.core.metrics import Metrics
 
 # Requests of monitoring and of readers of the documentation: they are no part of what users get.
 UNCOUNTED = frozenset(
@@ -44,6 +46,8 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 # Not registered anywhere, but widely read as: the client left before there was an answer.
 CLIENT_CLOSED_REQUEST = 499
 MAX_LOGGED_PATH = 200
+# An answer that has begun may take as long as it needs, if it moves at least this often.
+STREAM_IDLE_S = 10.0
 
 log = structlog.get_logger(component="api")
 
@@ -57,6 +61,7 @@ class _Exchange:
     context: RequestContext
     status: int | None = None
     failed: bool = False
+    limit: deadline | None = None
 
     async def send(self, message: Message) -> None:
         """Pass a message on; the first one gets the headers that every answer carries."""
@@ -71,6 +76,9 @@ class _Exchange:
                 features = ", ".join(sorted(self.context.degraded))
                 headers.append((b"x-degraded", features.encode("ascii")))
             message = {**message, "headers": headers}
+        if self.limit is not None:
+            # From here on it is the pace that is limited: a long stream is no slow answer.
+            self.limit.extend(STREAM_IDLE_S)
         await self.send_on(message)
 
     @property
@@ -125,13 +133,13 @@ class ObservabilityMiddleware:
 
     async def _serve(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         try:
-            async with deadline(self._deadline_s) as limit:
+            async with deadline(self._deadline_s) as exchange.limit:
                 await self._app(scope, receive, exchange.send)
         except ClientDisconnect:
             # The client went away while it sent or received. What was answered until then stands.
             return
         except DeadlineExceededError as error:
-            log.warning("deadline_exceeded", limit_s=self._deadline_s)
+            log.warning("deadline_exceeded", limit_s=error.limit_s)
             await self._fail(error, scope, receive, exchange)
         except Exception as error:
             log.exception("unhandled_error", error_type=type(error).__name__)
@@ -140,11 +148,14 @@ class ObservabilityMiddleware:
     async def _fail(
         self, error: Exception, scope: Scope, receive: Receive, exchange: _Exchange
     ) -> None:
-        """Answer with a problem, if nothing was answered yet. A begun answer is cut off by the server instead:
-        the client sees a broken transfer and no short body that looks whole.
+        """Answer with a problem, unless an answer has begun.
+
+        That one ends here without its last message, so the server cuts the connection: the client sees a broken
+        transfer, and no short body that looks whole.
         """
         begun = exchange.status is not None
         exchange.failed = True
+        exchange.limit = None
         if not begun:
             await problem_for(error)(scope, receive, exchange.send)
 

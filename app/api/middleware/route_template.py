@@ -7,15 +7,19 @@ effective context; what a mounted application knows lacks the part that leads to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from re import Pattern
+from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import BaseRoute, Mount, Route, compile_path
-from starlette.types import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from re import Pattern
+
+    from fastapi import FastAPI
+    from starlette.types import Scope
 
 UNMATCHED = "unmatched"
 
@@ -76,10 +80,10 @@ def _leaf(scope: Scope) -> str | None:
     """Return the template as the innermost application knows it."""
     route = scope.get("route")
     context = scope.get("fastapi", {}).get("effective_route_context")
+    # The context of a mount stays in the scope when an application below it has routed on.
     if context is not None and not isinstance(context.original_route, Mount):
-        if route is None or route is context.original_route:
-            path: str | None = (context.starlette_route or context).path
-            return path
+        path: str | None = (context.starlette_route or context).path
+        return path
     if route is None or isinstance(route, Mount):
         return None
     return getattr(route, "path", None)

@@ -1,4 +1,5 @@
 """Probes. Their answers come from memory (see `app.services.health`), so asking often costs nothing."""
+# ruff: noqa: TC001 - FastAPI reads annotations at run time
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 Reads return bytes that are ready to send (see `app.services.video`); `response_model` only describes them.
 """
+# ruff: noqa: TC001, TC003 - FastAPI reads annotations at run time
 
 from __future__ import annotations
 
