@@ -150,6 +150,8 @@ class LocalStack:
         if residue.clean:
             data = [str(part.data_folder) for part in self._parts.values()]
             await in_thread(clear_folder, self.folder, data)
+            for part in self._parts.values():
+                await in_thread(part.refill)
         else:
             self._write_record()
         self._block.release()

@@ -16,7 +16,7 @@ from chaos.runtime import proctree
 from chaos.runtime.base import ComponentState
 from chaos.runtime.process import log_tail, spawn
 from chaos.runtime.ready import wait_until_ready
-from chaos.runtime.templates import give_to, restore, store, template_key
+from chaos.runtime.templates import give_to, refill, restore, store, template_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -53,6 +53,7 @@ class LocalPart:
         self._leader: proctree.Process | None = None
         self._frozen: tuple[proctree.Process, ...] = ()
         self._program = ""
+        self._template: Path | None = None
         self._starts = 0
 
     @property
@@ -153,6 +154,11 @@ class LocalPart:
         proctree.send(self._leader, signal.Signals[self.component.stop_signal])
         await self._wait_exit(STOP_WITHIN_S)
 
+    def refill(self) -> None:
+        """Get its prepared data ready for the next stack."""
+        if self._template is not None:
+            refill(self._template)
+
     def is_alive(self) -> bool:
         """Whether its first process still runs (or is stopped)."""
         return self._child is not None and self._child.poll() is None
@@ -209,9 +215,12 @@ class LocalPart:
         if not launch.prepare:
             return
         commands = self.component.prepare
-        template = self._templates / template_key(commands, launch.declared, launch.tools)
-        if await in_thread(restore, template, launch.data, uid=launch.uid):
-            return
+        # Prepared data that holds a port or a rendered file belongs to one stack alone.
+        if not any("{port:" in word or "{file:" in word for line in commands for word in line):
+            key = template_key(commands, launch.declared, launch.tools)
+            self._template = self._templates / key
+            if await in_thread(restore, self._template, launch.data, uid=launch.uid):
+                return
         try:
             for argv in launch.prepare:
                 await self._run(argv, launch)
@@ -220,8 +229,8 @@ class LocalPart:
             await self.kill()
             shutil.rmtree(self.data_folder, ignore_errors=True)
             raise
-        if not any("{port:" in word or "{file:" in word for line in commands for word in line):
-            await in_thread(store, template, launch.data)
+        if self._template is not None:
+            await in_thread(store, self._template, launch.data)
 
     async def _run(self, argv: tuple[str, ...], launch: Launch) -> None:
         self._spawn(argv, launch)
