@@ -17,7 +17,7 @@ import gevent
 from gevent.pool import Pool
 from geventhttpclient.client import HTTPClientPool
 from locust import task
-from locust.contrib.fasthttp import FastHttpSession, FastHttpUser
+from locust.contrib.fasthttp import FastHttpSession, FastHttpUser, LocustBadStatusCode
 from locust.exception import StopUser
 
 from loadtests.journeys import journey
@@ -36,6 +36,8 @@ CLIENT_LIMIT_S = 2.0
 CONNECT_LIMIT_S = 1.0
 MAX_IN_FLIGHT = 2_000
 """Above every rate and limit that a plan allows on one machine; past it arrivals are dropped and counted."""
+GRACE_S = 0.25
+"""How much longer a drain waits than the client does, so that the client's own limit is what ends an arrival."""
 LOOK_UP_S = 0.1
 """How often a waiting dispatcher looks whether it shall stop."""
 
@@ -89,7 +91,7 @@ class Dispatcher:
 
     def drain(self) -> None:
         """Wait for answers as long as a client would, then give up what is left: it stays censored."""
-        if not self.pool.join(timeout=self.limit_s):
+        if not self.pool.join(timeout=self.limit_s + GRACE_S):
             self.pool.kill(timeout=1.0)
 
     def now_s(self) -> float:
@@ -112,7 +114,6 @@ class Dispatcher:
                 name=kind.route.removeprefix(f"{request.method} "),
                 headers=headers,
                 catch_response=True,
-                allow_redirects=False,
             )
         except gevent.Timeout as expired:
             # Outside of Locust's own handling, which turns it into an answer with an error.
@@ -146,7 +147,8 @@ class Dispatcher:
 def judge(kind: Journey, request: Any, response: Any) -> Outcome:  # noqa: ANN401 (Locust's own)
     """Return the outcome of a Locust response: a timeout, a broken connection, or an answer to read."""
     broken = response.request_meta["exception"]
-    if response.status_code == 0 or (broken is not None and response.content is None):
+    # A status that Locust does not like is an answer; all else that it caught cut the answer off.
+    if broken is not None and not isinstance(broken, LocustBadStatusCode):
         root = getattr(broken, "original", None) or broken
         if isinstance(root, TimeoutError | gevent.Timeout):
             return timed_out("client limit")
@@ -167,6 +169,7 @@ class OpenLoopUser(FastHttpUser):  # type: ignore[misc]  # published without typ
     abstract = True
     fixed_count = 1
     concurrency = MAX_IN_FLIGHT
+    max_redirects = 0  # an arrival is one request
     network_timeout = CLIENT_LIMIT_S
     connection_timeout = CONNECT_LIMIT_S
 
