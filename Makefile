@@ -2,30 +2,32 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
-READY := .venv/.ready
 BED := .venv/bin/chaosbed
-PATHS := app chaos loadtests scenarios reports compose tests
+# Named after this folder, because a virtual environment does not survive a move.
+READY := .venv/.ready-$(firstword $(shell pwd | cksum))
+PATHS := app chaos compose loadtests reports scenarios tests
 
-.PHONY: help setup up down chaos gate loadtest report test lint types check e2e clean
+.PHONY: help setup up down chaos gate loadtest report test lint types check e2e format clean
 
 help:  ## print this map
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make chaos SCENARIO=redis-down ARGS='--seed 7'   one scenario, with further options"
+	@echo "  .venv/bin/chaosbed --help                        everything else"
 
-setup: $(READY)  ## get everything a run needs (the first time takes minutes)
+setup: $(READY)  ## get everything that a run needs (the first time takes minutes)
 	@$(PY) -m chaos.setup
 
-$(READY): requirements.txt pyproject.toml compose/bootstrap.sh
-	@bash compose/bootstrap.sh
+$(READY): requirements.txt pyproject.toml chaos/setup/bootstrap.sh
+	@bash chaos/setup/bootstrap.sh $@
 
-up: setup  ## bring a stack up to play with, and print every URL
+up: setup  ## bring up a stack to play with, and print every URL
 	@$(BED) up $(ARGS)
 
-down: $(READY)  ## end the living stack
+down: $(READY)  ## end the living stack, and prove that nothing is left
 	@$(BED) down
 
-chaos: setup  ## run every scenario, or one with SCENARIO=redis-down
+chaos: setup  ## run every scenario and judge it, or one with SCENARIO=redis-down
 	@$(BED) run $(or $(SCENARIO),--all) $(ARGS)
 
 gate: setup  ## run the CI set: one exit code, JUnit and summary
@@ -37,22 +39,26 @@ loadtest: setup  ## open Locust's web UI on a living stack
 report: $(READY)  ## render the newest run and the index over all runs again
 	@$(BED) report $(ARGS)
 
-test: setup  ## run the tests (real servers on loopback, a few minutes)
+test: setup  ## run the tests, with real servers on loopback (a few minutes)
 	@$(PY) -m pytest -m "not e2e" $(ARGS)
 
 e2e: setup  ## run the long tests: whole scenarios, broken on purpose
 	@$(PY) -m pytest -m e2e $(ARGS)
 
 lint: $(READY)  ## check format, style and import contracts
-	@.venv/bin/ruff format --check $(PATHS)
-	@.venv/bin/ruff check $(PATHS)
+	@.venv/bin/ruff format --check $(PATHS) || { echo "run 'make format'"; exit 1; }
+	@.venv/bin/ruff check --quiet $(PATHS)
 	@.venv/bin/lint-imports
 
 types: $(READY)  ## check types (mypy strict)
 	@$(PY) -m mypy
 
-check: lint types test  ## everything a commit must pass
+check: lint types test  ## check everything that a commit must pass
 
-clean:  ## remove what was made here (the per-user cache of servers stays)
-	@if [ -x $(BED) ]; then $(BED) down; fi
+format: $(READY)  ## format the code and mend what ruff can mend
+	@.venv/bin/ruff check --quiet --fix-only $(PATHS)
+	@.venv/bin/ruff format --quiet $(PATHS)
+
+clean:  ## end the living stack and remove what was made here (runs and the user's cache stay)
+	@! $(BED) --help >/dev/null 2>&1 || $(BED) down
 	@rm -rf .venv .tools .chaosbed .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
