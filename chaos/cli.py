@@ -6,9 +6,12 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import shlex
 import signal
 import sys
+import tempfile
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -49,6 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 (a person gets one line, the trace goes to a file)
+        trace = Path(tempfile.gettempdir()) / f"chaosbed-{os.getpid()}.trace"
+        trace.write_text(traceback.format_exc())
+        sys.stderr.write(f"error: chaosbed broke: {type(error).__name__}: {error}; see {trace}\n")
+        return ChaosError.exit_code
 
 
 def entry() -> NoReturn:

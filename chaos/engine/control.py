@@ -20,9 +20,9 @@ from aiohttp import web
 from chaos.engine.fault_text import parse_fault
 from chaos.engine.faults import FaultSession
 from chaos.engine.journal import Journal
-from chaos.engine.living import CONTROL_FILE
+from chaos.engine.living import CONTROL_FILE, state_folder
 from chaos.engine.monitor import NOWHERE
-from chaos.engine.session import STATE, OwnSession, read_topology, runtime_for
+from chaos.engine.session import OwnSession, read_topology, runtime_for
 from chaos.engine.watchdog_link import Watchdog
 from chaos.errors import ChaosError, UsageError
 
@@ -169,7 +169,7 @@ class ControlApi:
 
 async def serve(root: Path, time_scale: float, port_base: int | None) -> None:
     """Bring a stack up, write the control file, and hold the stack until `down` or a signal."""
-    state = root / STATE
+    state = state_folder(root)
     topology = read_topology(root)
     loop = asyncio.get_running_loop()
     runtime = runtime_for("local", root, time_scale, port_base)

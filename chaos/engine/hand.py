@@ -10,9 +10,9 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from chaos.engine.living import CONTROL_FILE, AttachedStack, read_control
+from chaos.engine.living import CONTROL_FILE, AttachedStack, read_control, state_folder
 from chaos.engine.preflight import check_tools
-from chaos.engine.session import STATE, read_topology
+from chaos.engine.session import read_topology
 from chaos.errors import HarnessError, UsageError
 from chaos.runtime.local import kill_recorded
 
@@ -31,7 +31,7 @@ URLS = (
 
 def bring_up(root: Path, time_scale: float, port_base: int | None) -> int:
     """Start a process that holds a stack, wait until it is ready and print every URL."""
-    state = root / STATE
+    state = state_folder(root)
     check_tools(read_topology(root))
     control = read_control(state)
     if control is not None and _alive(control.pid):
@@ -39,7 +39,7 @@ def bring_up(root: Path, time_scale: float, port_base: int | None) -> int:
             f"a stack is already up at {control.url}; use it, or end it with `chaosbed down`"
         )
     (state / CONTROL_FILE).unlink(missing_ok=True)
-    state.mkdir(exist_ok=True)
+    state.mkdir(parents=True, exist_ok=True)
     log = state / "control.log"
     arguments = [sys.executable, "-m", "chaos.engine.control", str(root), str(time_scale)]
     with log.open("wb") as out:
@@ -69,7 +69,7 @@ def bring_up(root: Path, time_scale: float, port_base: int | None) -> int:
 
 async def take_down(root: Path) -> int:
     """End the living stack, also one whose holder has died."""
-    state = root / STATE
+    state = state_folder(root)
     control = read_control(state)
     if control is not None and _alive(control.pid):
         async with _living(root) as stack:
@@ -123,7 +123,7 @@ def open_locust(root: Path, time_scale: float, port_base: int | None, web_port: 
             raise UsageError(
                 f"--web-port {web_port} is taken; expected a free port, as --web-port {web_port + 1}"
             )
-    state = root / STATE
+    state = state_folder(root)
     control = read_control(state)
     if control is None or not _alive(control.pid):
         bring_up(root, time_scale, port_base)
@@ -152,7 +152,7 @@ def open_locust(root: Path, time_scale: float, port_base: int | None, web_port: 
 
 @asynccontextmanager
 async def _living(root: Path) -> AsyncIterator[AttachedStack]:
-    control = read_control(root / STATE)
+    control = read_control(state_folder(root))
     stack = None if control is None else await AttachedStack.attach(control, read_topology(root))
     if stack is None:
         raise UsageError("no stack is up; start one with `chaosbed up`")

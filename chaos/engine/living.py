@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 CONTROL_FILE = "control.json"
 ACT_WITHIN_S = 30.0
 ASK_WITHIN_S = 3.0
+
+
+def state_folder(root: Path) -> Path:
+    """Return where living stacks keep their state: `CHAOSBED_STATE`, or `.chaosbed` of this checkout."""
+    return Path(os.environ.get("CHAOSBED_STATE") or root / ".chaosbed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chaos.engine.clock import RunClock
 from chaos.engine.faults import FaultSession
+from chaos.engine.injectors.registry import injector_for
 from chaos.engine.journal import Journal
 from chaos.engine.load import LoadChild
 from chaos.engine.logs import collect_logs, log_sizes
@@ -33,11 +35,14 @@ from chaos.runtime.monitoring import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from chaos.engine.clock import Clock
+    from chaos.engine.injectors.base import Injector
     from chaos.engine.run_folder import RunFolder
     from chaos.engine.session import Session
+    from chaos.model.faults import Fault
     from chaos.model.run import Plan
     from chaos.model.scenario import Scenario
 
@@ -80,6 +85,7 @@ class Run:
     observer: Observer
     folder: RunFolder
     quiet: frozenset[str] = frozenset()
+    injectors: Callable[[Fault], Injector] = injector_for
     timings: dict[str, float] = field(default_factory=dict)
     problem: str = ""
     _clock: RunClock = field(init=False)
@@ -93,7 +99,7 @@ class Run:
         began = time.monotonic()
         self._clock = RunClock(began)
         journal = Journal(self.folder.path / "injections.jsonl", self.now_s)
-        faults = FaultSession(self.session.stack, journal, self.now_s)
+        faults = FaultSession(self.session.stack, journal, self.now_s, self.injectors)
         self.folder.write_json("plan.json", self._plan(began).to_json())
         try:
             async with contextlib.AsyncExitStack() as exits:
@@ -110,6 +116,10 @@ class Run:
                 await self._drive(load, faults, sink)
         except ChaosError as error:
             self.problem = str(error)
+        except Exception as error:  # noqa: BLE001 (a person gets one line, the trace goes to a file)
+            trace = self.folder.path / "logs" / "runner.log"
+            trace.write_text(traceback.format_exc())
+            self.problem = f"the runner broke: {type(error).__name__}: {error}; see {trace}"
         finally:
             self._invariants.setdefault("residue_end", None)
             self.folder.write_json("invariants.json", self._invariants)

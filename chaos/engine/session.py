@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from chaos.engine.living import AttachedStack, read_control
+from chaos.engine.living import AttachedStack, read_control, state_folder
 from chaos.engine.monitor import reset_monitoring
 from chaos.errors import HarnessError, UsageError, unknown
 from chaos.runtime.compose_file import load_topology
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from chaos.runtime.base import Runtime, Stack
 
 COMPOSE_FILE = "compose/compose.yaml"
-STATE = ".chaosbed"
 RUNTIMES = ("local",)
 
 
@@ -103,7 +102,7 @@ def runtime_for(name: str, root: Path, time_scale: float, port_base: int | None)
     if name not in RUNTIMES:
         raise unknown("runtime", name, RUNTIMES)
     return LocalRuntime(
-        root=root, state=root / STATE, port_base=port_base, render=MonitoringRender(time_scale)
+        root=root, state=state_folder(root), port_base=port_base, render=MonitoringRender(time_scale)
     )
 
 
@@ -126,7 +125,7 @@ async def open_session(
     Raises `UsageError` when the living stack runs at another time scale or from another topology.
     """
     maker = runtime_for(runtime, root, time_scale, port_base)
-    control = read_control(root / STATE)
+    control = read_control(state_folder(root))
     if control is not None:
         stack = await AttachedStack.attach(control, topology)
         if stack is not None:

@@ -7,7 +7,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Self
 
-from chaos.engine.living import CONTROL_FILE
+from chaos.engine.living import CONTROL_FILE, state_folder
 from chaos.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from chaos.engine.session import Session
 
-STATE = ".chaosbed"
 END_WITHIN_S = 5.0
 
 
@@ -32,7 +31,7 @@ class Watchdog:
         """Start the watchdog. It is a session of its own, so a Ctrl-C at the terminal does not reach it."""
         arguments = ["--run-folder", str(self._folder), "--stack", str(self._session.stack_json)]
         if self._session.shared:
-            arguments += ["--control", str(self._root / STATE / CONTROL_FILE)]
+            arguments += ["--control", str(state_folder(self._root) / CONTROL_FILE)]
         else:
             arguments.append("--private")
         with (self._folder / "watchdog.log").open("ab") as log:

@@ -1,0 +1,1 @@
+"""Whole scenarios, run as people run them, and broken on purpose."""
