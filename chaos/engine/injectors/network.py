@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
+from chaos.engine.injectors.judge import Judge
 from chaos.engine.injectors.probe import SILENT_AFTER_S, probe, question
 from chaos.engine.injectors.traffic import Edge, Tally, look
 from chaos.errors import HarnessError
@@ -24,8 +25,6 @@ from chaos.toxiproxy.undo import restore
 
 if TYPE_CHECKING:
     from chaos.engine.injectors.base import Seen
-    from chaos.engine.injectors.probe import Probe
-    from chaos.engine.injectors.traffic import Snapshot
     from chaos.model.faults import Fault
     from chaos.model.topology import Dependency
     from chaos.runtime.base import Stack
@@ -95,19 +94,13 @@ class NetworkInjector:
         edge = stack.topology.dependency(fault.target)
         seen: dict[str, Any] = {"kind": fault.kind, "touched": False}
         try:
-            tally = await _watch(stack, edge, fault, before["snapshot"])
-            seen |= _numbers(before["snapshot"], tally)
-            first: Probe = before["probe"]
+            judge = Judge(fault, before["snapshot"], before["probe"])
+            tally = await _watch(await _place(stack, edge), judge)
             now = await probe(*_through(stack, edge), within_s=_patience_s(fault))
-            seen |= {
-                "probe": now.answer,
-                "probe_ms": round(now.took_ms, 1),
-                "probe_ms_before": round(first.took_ms, 1),
-            }
+            seen |= judge.numbers(tally, now)
+            reason = judge.why_untouched(tally) or judge.why_unlike(now)
         except Exception as error:  # noqa: BLE001 (what cannot be shown is no witness, and never ends a run)
-            return {**seen, "reason": str(error) or repr(error)}
-        reason = _no_traffic(fault, before["snapshot"], tally)
-        reason = reason or _misbehaves(fault, first, now, tally.lag_bytes)
+            reason = str(error) or repr(error)
         return {**seen, "reason": reason} if reason else {**seen, "touched": True}
 
     async def heal(self, stack: Stack, fault: Fault, *, by_force: bool) -> None:
@@ -126,12 +119,13 @@ class NetworkInjector:
     async def verify(self, stack: Stack, fault: Fault) -> None:
         """Prove by traffic: a fresh connection through the edge is served as quickly as one past it."""
         edge = stack.topology.dependency(fault.target)
-        direct = await probe(*_past(stack, edge))
+        direct, now = await asyncio.gather(
+            probe(*_past(stack, edge)), probe(*_through(stack, edge))
+        )
         serves = direct.answer in {"answered", "connected"}
         limit_ms = max(HEALTHY_MS, direct.took_ms * SLOWER_THAN_DIRECT)
         until = asyncio.get_running_loop().time() + VERIFY_WITHIN_S
         while True:
-            now = await probe(*_through(stack, edge))
             if now.answer == direct.answer and now.took_ms < limit_ms:
                 return
             if not serves and now.answer != "refused":
@@ -142,6 +136,7 @@ class NetworkInjector:
                     f"{now.took_ms:.0f} ms, past the edge {direct.answer} after {direct.took_ms:.0f} ms"
                 )
             await asyncio.sleep(VERIFY_EVERY_S)
+            now = await probe(*_through(stack, edge))
 
 
 def toxics_of(fault: Fault) -> tuple[Toxic, ...]:
@@ -158,68 +153,18 @@ def toxics_of(fault: Fault) -> tuple[Toxic, ...]:
     return ()
 
 
-async def _watch(stack: Stack, edge: Dependency, fault: Fault, before: Snapshot | None) -> Tally:
+async def _watch(place: Edge, judge: Judge) -> Tally:
     """Look at the edge's connections until traffic has met the fault, or it is clear that none will."""
-    tally = Tally(before)
-    place = await _place(stack, edge)
+    tally = Tally(judge.before)
     until = asyncio.get_running_loop().time() + TRAFFIC_WITHIN_S
     while True:
         now = await asyncio.to_thread(look, place)
         if now is None:
             return tally
         tally.add(now)
-        if not _no_traffic(fault, before, tally) or asyncio.get_running_loop().time() > until:
+        if not judge.why_untouched(tally) or asyncio.get_running_loop().time() > until:
             return tally
         await asyncio.sleep(LOOK_EVERY_S)
-
-
-def _no_traffic(fault: Fault, before: Snapshot | None, tally: Tally) -> str:
-    """Say why no client's traffic can have met the fault; empty when some has."""
-    if before is None:
-        return "this machine does not show its connections, so nothing proves that a client used this edge"
-    if isinstance(fault, Refuse):
-        if not before.clients:
-            return "no client was connected through this edge before it refused"
-        return f"{tally.clients_now} clients are still connected" if tally.clients_now else ""
-    if not tally.clients_max:
-        return "no client was connected through this edge while the fault was in force"
-    return _no_bytes(fault, tally) if tally.counted else ""
-
-
-def _no_bytes(fault: Fault, tally: Tally) -> str:
-    if tally.from_clients <= 0:
-        return "the connected clients sent nothing through this edge while the fault was in force"
-    if isinstance(fault, Blackhole) and not tally.unanswered:
-        return f"every client that sent something was answered ({tally.to_clients} bytes)"
-    return ""
-
-
-def _misbehaves(fault: Fault, first: Probe, now: Probe, lag_bytes: int) -> str:
-    """Say how a fresh connection was not treated as the fault says; empty when it was."""
-    what = f"a fresh connection was {now.answer} after {now.took_ms:.0f} ms (before: {first.took_ms:.0f} ms)"
-    if isinstance(fault, Refuse):
-        return "" if now.answer == "refused" else what
-    if first.answer == "connected":
-        # Nothing can be asked here. Bytes that are held back show a delay; a black hole has shown itself above.
-        late = isinstance(fault, Blackhole) or lag_bytes > 0
-        return "" if late else "no answer was held back: the edge's bytes do not lag"
-    if isinstance(fault, Blackhole):
-        return "" if now.answer == "silent" else what
-    slow = cast("Latency", fault)
-    least_ms = (slow.delay_ms - slow.jitter_ms) * 0.9
-    return "" if now.answer == "answered" and now.took_ms - first.took_ms >= least_ms else what
-
-
-def _numbers(before: Snapshot | None, tally: Tally) -> dict[str, Any]:
-    return {
-        "clients_before": None if before is None else len(before.clients),
-        "clients_most": tally.clients_max,
-        "clients_now": tally.clients_now,
-        "bytes_from_clients": tally.from_clients if tally.counted else None,
-        "bytes_to_clients": tally.to_clients if tally.counted else None,
-        "unanswered": tally.unanswered if tally.counted else None,
-        "lag_bytes": tally.lag_bytes,
-    }
 
 
 def _patience_s(fault: Fault) -> float:

@@ -28,9 +28,10 @@ _TCP_ESTABLISHED = 1
 _MESSAGE = struct.Struct("=BBBB2s2s16s16sI8sIIIII")
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
-# struct tcp_info: bytes_acked and bytes_received stand after 8 bytes, 24 words and two rates.
-_TCP_INFO_BYTES = struct.Struct("=QQ")
-_TCP_INFO_BYTES_AT = 120
+# struct tcp_info only ever grows at its end: bytes_received since Linux 4.1, bytes_sent since 4.19.
+_COUNTER = struct.Struct("=Q")
+_BYTES_RECEIVED_AT = 128
+_BYTES_SENT_AT = 200
 _READ_WITHIN_S = 1.0
 _NETSTAT_COLUMNS = 6
 
@@ -39,7 +40,7 @@ _NETSTAT_COLUMNS = 6
 class Connection:
     """One end of an established TCP connection; bytes are None where the kernel does not tell.
 
-    `sent` counts what the other end has acknowledged; `inode` is 0 where it is unknown.
+    `inode` is 0 where it is unknown.
     """
 
     local_port: int
@@ -108,8 +109,9 @@ def _connection(message: bytes) -> Connection:
         if length < _ATTRIBUTE.size:
             break
         value = message[at + _ATTRIBUTE.size : at + length]
-        if kind == _INET_DIAG_INFO and len(value) >= _TCP_INFO_BYTES_AT + _TCP_INFO_BYTES.size:
-            sent, received = _TCP_INFO_BYTES.unpack_from(value, _TCP_INFO_BYTES_AT)
+        if kind == _INET_DIAG_INFO and len(value) >= _BYTES_SENT_AT + _COUNTER.size:
+            (received,) = _COUNTER.unpack_from(value, _BYTES_RECEIVED_AT)
+            (sent,) = _COUNTER.unpack_from(value, _BYTES_SENT_AT)
         at += _aligned(length)
     local, remote = int.from_bytes(fields[4]), int.from_bytes(fields[5])
     return Connection(local, remote, sent, received, fields[-1])

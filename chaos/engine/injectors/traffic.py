@@ -32,18 +32,23 @@ class Snapshot:
     clients: Mapping[int, Connection]
     upstreams: Mapping[int, Connection]
 
-    @property
-    def lag_bytes(self) -> int:
-        """Bytes taken from the upstream and not yet with the clients, but for what other connections left over."""
-        taken = sum(c.received or 0 for c in self.upstreams.values())
-        return taken - sum(c.sent or 0 for c in self.clients.values())
+    def held_back(self, before: Snapshot) -> int | None:
+        """Bytes more than `before` that came into the edge on one side and have not left it on the other.
 
-    def same_connections(self, other: Snapshot) -> bool:
-        """Whether no connection came or went in between."""
-        return (self.clients.keys(), self.upstreams.keys()) == (
-            other.clients.keys(),
-            other.upstreams.keys(),
-        )
+        None when connections came or went in between: then the sums tell nothing.
+        """
+        if self.clients.keys() != before.clients.keys() or (
+            self.upstreams.keys() != before.upstreams.keys()
+        ):
+            return None
+        return max(now - then for now, then in zip(self._inside(), before._inside(), strict=True))
+
+    def _inside(self) -> tuple[int, int]:
+        """Return bytes taken in and not given out, towards the clients and towards the upstream."""
+        clients, upstreams = self.clients.values(), self.upstreams.values()
+        down = sum(c.received or 0 for c in upstreams) - sum(c.sent or 0 for c in clients)
+        up = sum(c.received or 0 for c in clients) - sum(c.sent or 0 for c in upstreams)
+        return down, up
 
 
 def look(edge: Edge) -> Snapshot | None:
@@ -63,17 +68,20 @@ class Tally:
     """Adds up what moves through an edge, look by look, from the first look on.
 
     Connections that were there at the first look count from their bytes of then; later ones from 0, since all of
-    them is inside the fault. `counted` is False where the kernel does not tell bytes.
+    them is inside the fault. `counted` is False where the kernel does not tell bytes. `held_back_most` bytes were in
+    the edge at once, and some were in it at `held_back_looks` looks in a row at most.
     """
 
     before: Snapshot | None
     clients_max: int = 0
     clients_now: int = 0
-    lag_bytes: int = 0
+    held_back_most: int = 0
+    held_back_looks: int = 0
     counted: bool = False
     _base: dict[int, Connection] = field(default_factory=dict)
     _latest: dict[int, Connection] = field(default_factory=dict)
     _looks: int = 0
+    _row: int = 0
 
     def add(self, now: Snapshot) -> None:
         """Take one more look into account."""
@@ -84,8 +92,10 @@ class Tally:
         self.clients_now = len(now.clients)
         self.clients_max = max(self.clients_max, self.clients_now)
         self.counted |= any(c.received is not None for c in now.clients.values())
-        if self.before is not None and now.same_connections(self.before):
-            self.lag_bytes = max(self.lag_bytes, now.lag_bytes - self.before.lag_bytes)
+        held_back = None if self.before is None else now.held_back(self.before)
+        self._row = self._row + 1 if held_back else 0
+        self.held_back_looks = max(self.held_back_looks, self._row)
+        self.held_back_most = max(self.held_back_most, held_back or 0)
 
     @property
     def from_clients(self) -> int:
@@ -101,7 +111,7 @@ class Tally:
     def unanswered(self) -> int:
         """Connections on which a client sent something and got nothing since the first look.
 
-        One by one, because a client may acknowledge the last answer from before the fault only now.
+        One by one, because one connection that still gets answers says nothing about the others.
         """
         moved = ((c, *self._then(port)) for port, c in self._latest.items())
         return sum(

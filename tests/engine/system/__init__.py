@@ -1,0 +1,1 @@
+"""The small system of real parts on which faults are proved."""
