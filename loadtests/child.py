@@ -153,7 +153,7 @@ def _allow_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_IN_FLIGHT + FILES_BESIDE
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        if hard not in {resource.RLIM_INFINITY} and hard < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
             raise HarnessError(
                 f"at most {hard} open files are allowed; the generator needs {wanted} (`ulimit -Hn`)"
             )

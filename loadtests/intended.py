@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from chaos.errors import UsageError
 from chaos.model.run import Plan
@@ -33,7 +33,7 @@ def intended(plan: Plan) -> tuple[Due, ...]:
 
     Raises `UsageError` when their number is not the plan's: then the plan was made by other code than this.
     """
-    arrivals = "uniform" if plan.arrivals == "uniform" else "poisson"
+    arrivals: Literal["poisson", "uniform"] = "uniform" if plan.arrivals == "uniform" else "poisson"
     load = Load(plan.rate_rps, plan.journeys, arrivals)
     phases = [
         Phase(w.name, round(w.end_s - w.start_s, ROUND_S), load_factor=w.load_factor)

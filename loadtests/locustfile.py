@@ -1,42 +1,44 @@
-"""Locust's web UI on a living stack, with an open-loop user beside a classic closed-loop one, and a tab of faults.
+"""Load for people: Locust's web UI on a living stack, open-loop beside closed-loop, with a Faults tab.
 
-    python -m locust -f loadtests/locustfile.py --class-picker --host http://127.0.0.1:PORT --web-host 127.0.0.1
+`make loadtest` (`chaosbed loadtest`) starts it as
 
-`chaosbed loadtest` (or `make loadtest`) starts it so. `CHAOSBED_CONTROL` names the living stack's control file; then
-the tab "Faults" injects and heals, else it only shows the load.
+    python -m locust -f loadtests/locustfile.py --class-picker --host http://127.0.0.1:PORT
+        --web-host 127.0.0.1 --web-port 8089
+
+Choose `OpenLoop` (arrivals at `--rate`, whatever the answers do; the rate can be changed while it runs) or
+`ClosedLoop` (`--users` visitors that wait for their answers, and so hide what a stall costs). Both judge answers by
+the same oracles. `--web-host` and `--run-time` have defaults here: loopback, and ten minutes.
+
+Environment: CHAOSBED_CONTROL is the control file of the living stack (default .chaosbed/control.json). Without a
+stack the Faults tab says so and everything else works.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
+import logging
 import os
+import sys
 import time
-import urllib.error
-import urllib.request
-from collections import Counter
+from functools import lru_cache
 from pathlib import Path
-from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flask import Blueprint, jsonify, redirect, render_template_string, request
-from locust import FastHttpUser, constant_pacing, events, task
+import gevent
+from locust import FastHttpUser, between, events, task
+from locust.exception import StopUser
 
-from chaos.model.scenario import Load, Phase
-from chaos.model.schedule import Due, schedule
-from loadtests.journeys import JOURNEYS, Answer, World
-from loadtests.open_loop import LoadState, OpenLoopUser
-from loadtests.world import NoWorldError, discover
+from chaos.errors import ChaosError, UsageError
+from chaos.model.scenario import MAX_RATE_RPS, MAX_RUN_S
+from chaos.model.schedule import Due
+from loadtests import faults_tab
+from loadtests.control import Control
+from loadtests.endless import MIN_RATE_RPS, endless
+from loadtests.open_loop import CLIENT_LIMIT_S, CONNECT_LIMIT_S, Dispatcher, OpenLoopUser
+from loadtests.recent import Recent
+from loadtests.world import World, fetch_world
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+log = logging.getLogger("loadtests")
 
-    from locust.env import Environment
-
-SLICE_S = 10.0
-MAX_RUN_S = 3_600.0
-RECENT_S = 5.0
-CONTROL_WITHIN_S = 15.0
 MIX = (
     ("watch_page", 0.50),
     ("trending", 0.10),
@@ -44,178 +46,104 @@ MIX = (
     ("thumbnail", 0.20),
     ("view", 0.10),
 )
-STATE = LoadState()
-WORLDS: dict[str, World] = {}
-"""The world of each host, learned once at the start of a test."""
+DEFAULT_RATE_RPS = 100.0
+DEFAULT_RUN_TIME = "10m"
+REFRESH_S = 1.0
+ROOT = Path(__file__).resolve().parent.parent
+RECENT = Recent()
+world_of = lru_cache(maxsize=4)(fetch_world)
 
 
 class OpenLoop(OpenLoopUser):
-    """Arrivals at --rate a second, whether or not the backend keeps up: what real users do."""
+    """Arrivals at a rate, due when the seeded schedule says so; latency counts from then."""
 
-    state = STATE
-
-    def schedule(self) -> Iterator[Due]:
-        """Yield a seeded schedule slice by slice, up to an hour."""
+    def drive(self) -> None:
+        """Send arrivals until Locust stops this user, then wait for the answers under way."""
         options = self.environment.parsed_options
-        load = Load(float(options.rate), MIX)
-        for n in itertools.count():
-            start = n * SLICE_S
-            if start >= MAX_RUN_S:
-                return
-            for due in schedule(load, (Phase("live", SLICE_S),), int(options.seed) + n):
-                yield Due(due.n, start + due.due_s, due.journey, due.phase, due.seed)
-
-    def anchor(self) -> float:
-        """Start now."""
-        self.world = WORLDS[self.host]
-        return time.monotonic()
+        dispatcher = Dispatcher(self.client, _world(self), RECENT, time.monotonic())
+        schedule = endless(lambda: float(options.rate), MIX, int(options.seed))
+        try:
+            dispatcher.run(schedule, stop=_Never())
+        finally:
+            dispatcher.drain()
 
 
 class ClosedLoop(FastHttpUser):
-    """A user who waits for the answer before asking again: hides stalls, shown for comparison."""
+    """A visitor who asks, waits for the answer, thinks, and asks again; latency counts from the asking."""
 
-    wait_time = constant_pacing(0.1)
-    network_timeout = OpenLoopUser.network_timeout
-    connection_timeout = OpenLoopUser.connection_timeout
+    wait_time = between(0.05, 0.15)
+    network_timeout = CLIENT_LIMIT_S
+    connection_timeout = CONNECT_LIMIT_S
 
     def on_start(self) -> None:
-        """Give each user a taste of its own."""
-        self.rng = Random(id(self))  # noqa: S311 (no secret)
+        """Learn the world, and keep a schedule only for what to ask next."""
+        self.dispatcher = Dispatcher(self.client, _world(self), RECENT, time.monotonic())
+        self.wishes = endless(lambda: MIN_RATE_RPS, MIX, id(self) % 2**31)
 
     @task
-    def any_journey(self) -> None:
-        """Do one journey, drawn by weight."""
-        names, weights = zip(*MIX, strict=True)
-        step = JOURNEYS[self.rng.choices(names, weights)[0]](self.rng, WORLDS[self.host])
-        with self.client.request(
-            step.method, step.path, name=step.route, catch_response=True
-        ) as response:
-            if response.status_code:
-                headers = {str(k).lower(): str(v) for k, v in (response.headers or {}).items()}
-                wrong = step.wrong(Answer(response.status_code, headers, response.content or b""))
-                if wrong:
-                    response.failure(wrong)
+    def visit(self) -> None:
+        """Ask for the next thing, due now."""
+        wish = next(self.wishes)
+        now_s = self.dispatcher.now_s()
+        self.dispatcher.arrive(Due(wish.n, now_s, wish.journey, wish.phase, wish.seed))
 
 
-@events.init_command_line_parser.add_listener
-def _options(parser: Any) -> None:  # noqa: ANN401 (configargparse has no types)
-    parser.add_argument("--rate", type=float, default=100, help="Arrivals a second of OpenLoop")
-    parser.add_argument("--seed", type=int, default=1, help="Seed of OpenLoop's schedule")
+class _Never:
+    def is_set(self) -> bool:
+        return False
 
 
-@events.test_start.add_listener
-def _learn(environment: Environment, **_: object) -> None:
-    host = str(environment.host)
+def _world(user: FastHttpUser) -> World:
+    """Return the world behind the user's host; without one the load cannot run and is stopped."""
     try:
-        WORLDS[host] = discover(host)
-    except NoWorldError as error:
-        environment.runner.quit()
-        raise SystemExit(f"error: {error}") from error
+        return world_of(user.host)
+    except ChaosError as error:
+        log.error("%s", error)  # noqa: TRY400  one clear line, the trace says no more
+        gevent.spawn(user.environment.runner.stop)
+        raise StopUser from error
 
 
-@events.init.add_listener
-def _tab(environment: Environment, **_: object) -> None:
-    """Add the page /chaos and a tab with what it shows."""
-    ui = environment.web_ui
-    if ui is None:
-        return
-    pages = Blueprint("chaos", __name__, url_prefix="/chaos")
-    pages.add_url_rule("/", "page", _page)
-    pages.add_url_rule("/status", "status", lambda: jsonify(_facts()))
-    pages.add_url_rule("/inject", "inject", _inject, methods=["POST"])
-    pages.add_url_rule("/heal", "heal", _heal, methods=["POST"])
-    ui.app.register_blueprint(pages)
-    ui.template_args["extended_tabs"] = [{"title": "Faults", "key": "faults"}]
-    ui.template_args["extended_tables"] = [
-        {
-            "key": "faults",
-            "structure": [{"key": "what", "title": "What"}, {"key": "value", "title": "Value"}],
-        }
-    ]
-
-    def extend(response: Any) -> Any:  # noqa: ANN401 (Flask's response)
-        if request.path == "/stats/requests" and response.is_json:
-            body = response.get_json()
-            rows = [{"what": k, "value": v, "safe_name": k} for k, v in _facts().items()]
-            body["extended_stats"] = [{"key": "faults", "data": rows}]
-            response.set_data(json.dumps(body))
-        return response
-
-    ui.app.after_request(extend)
-
-
-def _facts() -> dict[str, str]:
-    """Return what the tab shows: faults in force, the mix of the last seconds, how well the schedule is kept."""
-    since = time.monotonic() - RECENT_S
-    mix = Counter(kind for when, kind in list(STATE.recent) if when >= since)
-    lags = sorted(STATE.lags_ms[-2_000:])
-    facts = {
-        f"last {RECENT_S:g} s": ", ".join(f"{n} {kind}" for kind, n in mix.most_common())
-        or "no open-loop arrivals",
-        "send lag p99": f"{lags[int(len(lags) * 0.99)]:.1f} ms" if lags else "-",
-        "dropped by the generator": str(STATE.dropped),
-    }
-    status, error = _control("GET", "/status")
-    facts["faults in force"] = error or ", ".join(status.get("faults", [])) or "none"
-    facts["to break and heal"] = "open /chaos/ on this server"
-    return facts
-
-
-def _page() -> str:
-    return render_template_string(PAGE, facts=_facts(), said=request.args.get("said", ""))
-
-
-def _inject() -> Any:  # noqa: ANN401 (Flask's response)
-    text = request.form.get("fault", "")
-    done, error = _control("POST", "/inject", {"fault": text})
-    return redirect(
-        f"/chaos/?said={urllib.request.quote(error or 'in force: ' + str(done.get('fault')))}"
+@events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
+def add_arguments(parser: Any, **_: object) -> None:  # noqa: ANN401 (Locust's own)
+    """Add our arguments, which the web UI shows as fields, and our defaults for Locust's."""
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=DEFAULT_RATE_RPS,
+        help=f"OpenLoop: arrivals a second, {MIN_RATE_RPS:g} to {MAX_RATE_RPS:g}",
     )
+    parser.add_argument("--seed", type=int, default=1, help="OpenLoop: seed of the schedule")
+    parser.set_defaults(web_host="127.0.0.1", run_time=DEFAULT_RUN_TIME)
 
 
-def _heal() -> Any:  # noqa: ANN401 (Flask's response)
-    _, error = _control("POST", "/heal", {})
-    return redirect(f"/chaos/?said={urllib.request.quote(error or 'healed')}")
+@events.init.add_listener  # type: ignore[untyped-decorator]
+def prepare(environment: Any, web_ui: Any, **_: object) -> None:  # noqa: ANN401 (Locust's own)
+    """Refuse what is not for this machine alone; add the Faults tab; let no load run for ever."""
+    options = environment.parsed_options
+    if web_ui is not None:
+        if options.web_host not in faults_tab.LOOPBACK:
+            wrong = f"--web-host {options.web_host!r}; expected 127.0.0.1, as the page can break the stack"
+            log.error("%s", wrong)
+            sys.exit(UsageError.exit_code)
+        path = os.environ.get("CHAOSBED_CONTROL") or ROOT / ".chaosbed" / "control.json"
+        tab = faults_tab.FaultsTab(Control(Path(path)), RECENT)
+        faults_tab.add_to(web_ui.app, web_ui.template_args, tab)
+        gevent.spawn(_refresh_for_ever, tab)
+
+    limits: list[gevent.Greenlet] = []
+
+    @environment.events.test_start.add_listener  # type: ignore[untyped-decorator]
+    def limit(**_: object) -> None:
+        RECENT.forget()
+        limits.append(gevent.spawn_later(MAX_RUN_S, environment.runner.stop))
+
+    @environment.events.test_stop.add_listener  # type: ignore[untyped-decorator]
+    def unlimit(**_: object) -> None:
+        while limits:
+            limits.pop().kill(block=False)
 
 
-def _control(
-    method: str, path: str, body: dict[str, Any] | None = None
-) -> tuple[dict[str, Any], str]:
-    """Call the living stack's control API; return (answer, problem in words)."""
-    try:
-        control = json.loads(Path(os.environ.get("CHAOSBED_CONTROL", "")).read_text())
-    except (OSError, ValueError):
-        return {}, "no living stack; start one with `chaosbed up`"
-    call = urllib.request.Request(  # noqa: S310 (loopback, from our own file)
-        control["url"] + path,
-        method=method,
-        data=None if body is None else json.dumps(body).encode(),
-        headers={"Authorization": f"Bearer {control['token']}", "Content-Type": "application/json"},
-    )
-    try:
-        with urllib.request.urlopen(call, timeout=CONTROL_WITHIN_S) as response:  # noqa: S310
-            return dict(json.loads(response.read())), ""
-    except urllib.error.HTTPError as error:
-        try:
-            return {}, str(json.loads(error.read())["error"])
-        except (ValueError, KeyError):
-            return {}, f"the living stack answered {error.code}"
-    except OSError as error:
-        return {}, f"the living stack did not answer: {error}"
-
-
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Faults</title>
-<meta http-equiv="refresh" content="5;url=/chaos/">
-<style>body{font:15px/1.5 system-ui;margin:3rem auto;max-width:44rem;padding:0 1rem;color-scheme:light dark}
-td{padding:.2rem 1rem .2rem 0;vertical-align:top}input,button{font:inherit;padding:.4rem .6rem}
-input{width:26rem;max-width:100%}.said{padding:.5rem .8rem;border-left:4px solid #c60;margin:1rem 0}</style>
-<h1>Faults on the living stack</h1>
-{% if said %}<p class="said">{{ said }}</p>{% endif %}
-<table>{% for what, value in facts.items() %}<tr><td>{{ what }}</td><td><b>{{ value }}</b></td></tr>{% endfor %}</table>
-<form method="post" action="/chaos/inject"><p><input name="fault" list="examples" aria-label="fault"
- placeholder="refuse redis-cache for=30s"> <button>inject</button></p><datalist id="examples">
-<option>refuse redis-cache for=30s</option><option>latency redis-cache delay_ms=200 for=30s</option>
-<option>blackhole redis-cache for=30s</option><option>refuse s3 for=30s</option><option>refuse postgres for=20s</option>
-<option>pause redis for=20s</option><option>kill redis for=20s</option></datalist></form>
-<form method="post" action="/chaos/heal"><button>heal everything</button></form>
-<p><a href="/">back to Locust</a></p></html>"""
+def _refresh_for_ever(tab: faults_tab.FaultsTab) -> None:
+    while True:
+        tab.refresh()
+        gevent.sleep(REFRESH_S)

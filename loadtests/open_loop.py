@@ -42,7 +42,7 @@ LOOK_UP_S = 0.1
 """How often a waiting dispatcher looks whether it shall stop."""
 
 
-class PatientPool(HTTPClientPool):  # type: ignore[misc]  # published without types
+class PatientPool(HTTPClientPool):
     """A client pool whose clients send a request again at most once, and only when a kept connection was closed.
 
     geventhttpclient allows itself as many attempts as the pool is large, 2,000 here: against a server that accepts
@@ -130,9 +130,9 @@ class Dispatcher:
             response.request_meta["response_time"] = (done_s - due.due_s) * 1_000
             response.request_meta["start_time"] = time.time() - (done_s - due.due_s)
             if outcome.bad:
-                response.failure(outcome.why)
+                response.failure(outcome.why)  # type: ignore[no-untyped-call]
             else:
-                response.success()
+                response.success()  # type: ignore[no-untyped-call]
 
     def _wait(self, due_s: float, stop: Gate) -> bool:
         """Sleep until `due_s`; return False as soon as it shall stop. Always lets the others run."""
@@ -163,7 +163,7 @@ def judge(kind: Journey, request: Any, response: Any) -> Outcome:  # noqa: ANN40
     return judged(answer, kind.statuses, complaint)
 
 
-class OpenLoopUser(FastHttpUser):  # type: ignore[misc]  # published without types
+class OpenLoopUser(FastHttpUser):
     """The Locust user behind a Dispatcher: there is one of it, however many users are asked for."""
 
     abstract = True
