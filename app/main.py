@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from app.core.metrics import Metrics
 
 TITLE = "Social Flow"
+SHUTDOWN_STEP_S = 1.0
 
 log = structlog.get_logger(component="app")
 
@@ -107,7 +108,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             VideoService(parts.database, parts.cache, metrics), storage, health
         )
         warming = asyncio.create_task(_warm(parts.database), name="warm the database pool")
-        stack.callback(warming.cancel)
+        stack.push_async_callback(_end, warming)
         log.info("app_started", version=app.version, environment=settings.environment)
         yield
         log.info("app_stopping")
@@ -171,6 +172,12 @@ async def _warm(database: Database) -> None:
         await database.warm()
     except (DependencyUnavailableError, OSError, TimeoutError) as error:
         log.debug("warm_up_failed", error_type=type(error).__name__)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait until it has let go of what it held."""
+    task.cancel()
+    await asyncio.wait([task], timeout=SHUTDOWN_STEP_S)
 
 
 def _version() -> str:

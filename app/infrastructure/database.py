@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -188,12 +188,9 @@ class Database:
 
     async def warm(self) -> None:
         """Open the pool's connections now, at start, and not when the cache is lost and each is needed."""
-        async with asyncio.timeout(CALL_TIMEOUT_S * 5):
-            connections = [
-                await self._engine.connect() for _ in range(self._guard.bulkhead.max_concurrent)
-            ]
-        for connection in connections:
-            await connection.close()
+        async with asyncio.timeout(CALL_TIMEOUT_S * 5), AsyncExitStack() as opened:
+            for _ in range(self._guard.bulkhead.max_concurrent):
+                await opened.enter_async_context(self._engine.connect())
 
     async def ping(self) -> None:
         """Ask for a sign of life on a connection of its own, so that a full pool does not look like an outage."""

@@ -66,7 +66,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         """Pass a message on; the first one gets the headers that every answer carries."""
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.status = int(message["status"])
             headers = [
                 *message.get("headers", ()),
                 (b"x-request-id", self.context.correlation_id.encode("ascii")),

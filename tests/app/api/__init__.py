@@ -1,0 +1,1 @@
+"""Claims about the HTTP side of the backend."""
