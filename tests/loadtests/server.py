@@ -1,23 +1,35 @@
-"""A small real server with the API's shapes, in a process of its own: `python server.py MODE` prints its port.
+"""A small real server with the API's shapes, for a process of its own: `python -m tests.loadtests.server MODE`.
 
-Modes: `good`; `stall` (blocks its event loop for one second, once, at a time it announces); `hang` (answers nothing
-after a number of answers); `lie` (200 with wrong bodies); `degraded`; `slam` (accepts and closes).
+It prints its port. Modes: `good`, `degraded`, `error` (503), `lie` (200 with wrong bodies), `slam` (accepts and
+closes), `drip` (an answer that never ends), `hang` (no answer after the first hundred), `redirect`. In every mode
+`POST /stall` blocks its loop for a second and returns when that began and ended, `GET /seen` what was asked, and
+`/status`, `/inject`, `/heal` are a living stack's control API with the token `secret`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 64
 IDS = [f"00000000-0000-4000-8000-{i:012x}" for i in range(40)]
-WORLD_PAGES = 2
+PAGE = 20
+WORLD_REQUESTS = 2
+"""What a generator asks before its load: two pages of twenty."""
+ANSWERED_BEFORE_HANG = 100
 STALL_S = 1.0
+LIVES_S = 300.0
+ASIDE = {"/seen", "/stall", "/status", "/inject", "/heal"}
 
 
 @dataclass
@@ -26,104 +38,131 @@ class Server:
 
     mode: str
     seen: list[dict[str, str]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
-    async def prepare(self, request: web.Request) -> web.StreamResponse | None:
-        """Note the request and return what the mode wants instead of an answer."""
-        self.seen.append(
-            {
-                "id": request.headers.get("X-Request-ID", ""),
-                "traceparent": request.headers.get("traceparent", ""),
-                "path": f"{request.method} {request.path}",
-            }
-        )
-        loaded = len(self.seen) - WORLD_PAGES
-        if loaded <= 0:
-            return None
-        if self.mode == "hang" and loaded > 100:
-            await asyncio.sleep(60)
-        if self.mode == "slam":
-            assert request.transport is not None
+    def app(self) -> web.Application:
+        """Return the application with all routes."""
+
+        @web.middleware
+        async def misbehave(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.path in ASIDE:
+                return await handler(request)
+            self.seen.append(
+                {
+                    "id": request.headers.get("X-Request-ID", ""),
+                    "trace": request.headers.get("traceparent", ""),
+                    "asked": f"{request.method} {request.path_qs}",
+                }
+            )
+            early = len(self.seen) <= WORLD_REQUESTS
+            return (None if early else await self.misdeed(request)) or await handler(request)
+
+        app = web.Application(middlewares=[misbehave])
+        app.router.add_get("/api/v1/videos", self.listing)
+        app.router.add_get("/api/v1/videos/trending", self.trending)
+        app.router.add_get("/api/v1/videos/{id}", self.detail)
+        app.router.add_get("/api/v1/videos/{id}/thumbnail", self.thumbnail)
+        app.router.add_post("/api/v1/videos/{id}/views", self.view)
+        app.router.add_get("/seen", self.tell)
+        app.router.add_post("/stall", self.stall)
+        app.router.add_get("/status", self.status)
+        app.router.add_post("/inject", self.inject)
+        app.router.add_post("/heal", self.heal)
+        return app
+
+    async def misdeed(self, request: web.Request) -> web.StreamResponse | None:
+        """Return what the mode gives instead of an answer, or nothing."""
+        if self.mode == "hang" and len(self.seen) > WORLD_REQUESTS + ANSWERED_BEFORE_HANG:
+            await asyncio.sleep(LIVES_S)
+        if self.mode == "slam" and request.transport is not None:
             request.transport.close()
         if self.mode == "error":
             return web.Response(status=503)
+        if self.mode == "redirect":
+            return web.Response(status=302, headers={"Location": "/api/v1/videos"})
         if self.mode == "drip":
             response = web.StreamResponse()
             await response.prepare(request)
-            for _ in range(40):
+            while True:
                 await response.write(b" ")
                 await asyncio.sleep(0.3)
         return None
+
+    def answer(self, data: object, status: int = 200) -> web.Response:
+        """Return `data` as JSON; an empty object when the mode is to lie."""
+        lie = self.mode == "lie" and len(self.seen) > WORLD_REQUESTS
+        return web.json_response({} if lie else data, status=status, headers=self.headers())
 
     def headers(self) -> dict[str, str]:
         """Return what the mode adds to every answer."""
         return {"X-Degraded": "storage, cache"} if self.mode == "degraded" else {}
 
-    def json(self, data: object, status: int = 200) -> web.Response:
-        """Return `data`, or an empty object when the mode is to lie."""
-        body = {} if self.mode == "lie" and len(self.seen) > WORLD_PAGES else data
-        return web.json_response(body, status=status, headers=self.headers())
-
-
-def video(video_id: str) -> dict[str, object]:
-    """Return a video as the API shows it."""
-    return {"id": video_id, "title": "A video", "views": 1}
-
-
-async def main(mode: str) -> None:
-    """Serve on a free port until the process is ended."""
-    server = Server(mode)
-    app = web.Application()
-
-    @web.middleware
-    async def wrap(request: web.Request, handler):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        if request.path in {"/seen", "/stall"}:
-            return await handler(request)
-        return await server.prepare(request) or await handler(request)
-
-    app.middlewares.append(wrap)
-
-    async def listing(request: web.Request) -> web.Response:
+    async def listing(self, request: web.Request) -> web.Response:
+        """Return a page of videos."""
         start = int(request.query.get("cursor") or 0)
-        more = str(start + 20) if start + 20 < len(IDS) else None
-        items = [video(i) for i in IDS[start : start + 20]]
-        return server.json({"items": items, "next_cursor": more})
+        more = str(start + PAGE) if start + PAGE < len(IDS) else None
+        items = [_video(i) for i in IDS[start : start + PAGE]]
+        return self.answer({"items": items, "next_cursor": more})
 
-    async def trending(_request: web.Request) -> web.Response:
-        return server.json({"items": [video(i) for i in IDS[:5]]})
+    async def trending(self, _request: web.Request) -> web.Response:
+        """Return a list of videos."""
+        return self.answer({"items": [_video(i) for i in IDS[:5]]})
 
-    async def detail(request: web.Request) -> web.Response:
-        return server.json(video(request.match_info["id"]))
+    async def detail(self, request: web.Request) -> web.Response:
+        """Return one video."""
+        return self.answer(_video(request.match_info["id"]))
 
-    async def thumbnail(_request: web.Request) -> web.Response:
-        body = b"<html>" if mode == "lie" else PNG
-        return web.Response(body=body, content_type="image/png", headers=server.headers())
+    async def thumbnail(self, _request: web.Request) -> web.Response:
+        """Return an image, or what claims to be one."""
+        body = b"<html>" if self.mode == "lie" else PNG
+        return web.Response(body=body, content_type="image/png", headers=self.headers())
 
-    async def view(request: web.Request) -> web.Response:
-        receipt = {"view_id": "1", "video_id": request.match_info["id"]}
-        return server.json(receipt, status=202)
+    async def view(self, request: web.Request) -> web.Response:
+        """Return a receipt."""
+        return self.answer({"view_id": "1", "video_id": request.match_info["id"]}, status=202)
 
-    async def seen(_request: web.Request) -> web.Response:
-        return web.json_response(server.seen)
+    async def tell(self, _request: web.Request) -> web.Response:
+        """Return what was asked."""
+        return web.json_response(self.seen)
 
-    async def stall(_request: web.Request) -> web.Response:
+    async def stall(self, _request: web.Request) -> web.Response:
+        """Block the loop and return when, on the machine's monotonic clock."""
         begin = time.monotonic()
         time.sleep(STALL_S)  # noqa: ASYNC251  the very stall that is to be measured
         return web.json_response([begin, time.monotonic()])
 
-    app.router.add_get("/api/v1/videos", listing)
-    app.router.add_get("/api/v1/videos/trending", trending)
-    app.router.add_get("/api/v1/videos/{id}", detail)
-    app.router.add_get("/api/v1/videos/{id}/thumbnail", thumbnail)
-    app.router.add_post("/api/v1/videos/{id}/views", view)
-    app.router.add_get("/seen", seen)
-    app.router.add_post("/stall", stall)
-    runner = web.AppRunner(app, access_log=None)
+    async def status(self, request: web.Request) -> web.Response:
+        """Return the faults in force."""
+        if request.headers.get("Authorization") != "Bearer secret":
+            return web.json_response({"error": "wrong or missing token"}, status=401)
+        return web.json_response({"faults": self.faults})
+
+    async def inject(self, request: web.Request) -> web.Response:
+        """Take a fault; refuse one whose kind is unknown."""
+        fault = (await request.json())["fault"]
+        if not fault.startswith("refuse "):
+            return web.json_response({"error": f"unknown fault {fault!r}"}, status=400)
+        self.faults.append(fault)
+        return web.json_response({"fault": fault, "for_s": 30.0})
+
+    async def heal(self, _request: web.Request) -> web.Response:
+        """Forget every fault."""
+        self.faults.clear()
+        return web.json_response({"residue": []})
+
+
+def _video(video_id: str) -> dict[str, object]:
+    return {"id": video_id, "title": "A video", "views": 1}
+
+
+async def main(mode: str) -> None:
+    """Serve on a free port for a while, unless ended before."""
+    runner = web.AppRunner(Server(mode).app(), access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    sys.stdout.write(json.dumps(runner.addresses[0][1]) + "\n")
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    sys.stdout.write(f"{runner.addresses[0][1]}\n")
     sys.stdout.flush()
-    await asyncio.sleep(600)
+    await asyncio.sleep(LIVES_S)
 
 
 if __name__ == "__main__":

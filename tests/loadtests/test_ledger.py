@@ -1,95 +1,170 @@
-"""Claims about the ledger: every intended arrival ends as exactly one class."""
+"""Claims about the ledger: every intended arrival ends as exactly one class, whatever is left of the file."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING
 
+import pandas as pd
 import pytest
 
-from chaos.model.run import PhaseWindow, Plan
-from loadtests.journeys import JOURNEYS, Answer, World
-from loadtests.ledger import LEDGER, Ledger, close, intended, to_frame
+from chaos.errors import UsageError
+from chaos.model.evidence import ARRIVAL_CLASSES, ARRIVAL_COLUMNS, BAD_CLASSES
+from loadtests.intended import intended, read_plan
+from loadtests.journeys import JOURNEYS, journey
+from loadtests.ledger import COLUMN_TYPES, Ledger, close_ledger, main, to_frame
+from loadtests.outcome import BAD, Outcome, failed, timed_out
+from loadtests.world import World
+from tests.loadtests.driving import make_plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from chaos.model.run import Plan
+
+PLAN = make_plan(20, 2, arrivals="uniform")
 
 
-def make_plan(rate: float = 20.0, seconds: float = 2.0, kind: str = "uniform") -> Plan:
-    """Return a plan with one phase."""
-    plan = Plan(
-        scenario="x",
-        claim="c",
-        seed=3,
-        time_scale=60,
-        runtime="local",
-        rate_rps=rate,
-        arrivals=kind,
-        journeys=tuple((name, 1.0) for name in sorted(JOURNEYS)),
-        phases=(PhaseWindow("steady", 0.0, seconds, 1.0),),
-        intended=0,
-        topology_digest="",
-        anchor_wall=0.0,
-        anchor_monotonic=0.0,
-    )
-    return Plan(**{**{f: getattr(plan, f) for f in plan.__slots__}, "intended": len(intended(plan))})
+def write(folder: Path, ends: dict[int, Outcome], begun: int) -> None:
+    """Write a ledger in which the first `begun` arrivals began and those in `ends` ended."""
+    due = intended(PLAN)
+    with Ledger.create(folder) as ledger:
+        for arrival in due[:begun]:
+            ledger.begin(arrival, arrival.due_s + 0.001, f"id-{arrival.n}")
+        for n, outcome in ends.items():
+            ledger.end(due[n], due[n].due_s + 0.001, due[n].due_s + 0.02, outcome)
 
 
-def test_begun_is_censored_and_never_begun_is_dropped(tmp_path: Path) -> None:
-    """What has no end line is censored; what has no line at all is dropped; nothing is missing."""
-    ledger = Ledger(tmp_path / LEDGER)
-    for n in range(10):
-        ledger.begin(n, n / 20, "/r", f"c{n}")
-    for n in range(6):
-        ledger.end(n, n / 20 + 0.01, 200, "ok", "")
-    ledger.end(6, None, 0, "timeout", "")
-    ledger.close()
-    frame = to_frame(tmp_path, make_plan())
-
-    assert len(frame) == 40
-    assert frame["class"].value_counts().to_dict() == {"dropped": 30, "ok": 6, "censored": 3, "timeout": 1}
-    assert frame["n"].is_unique
+def counts(folder: Path, plan: Plan = PLAN) -> dict[str, int]:
+    """Return how many arrivals are of which class."""
+    return {str(k): int(v) for k, v in to_frame(folder, plan)["class"].value_counts().items()}
 
 
-def test_a_cut_off_line_and_a_second_end_change_nothing(tmp_path: Path) -> None:
-    """A crash in the middle of a line loses that line only, and the first end of an arrival counts."""
-    ledger = Ledger(tmp_path / LEDGER)
-    ledger.begin(0, 0.0, "/r", "c0")
-    ledger.end(0, 0.1, 200, "ok", "")
-    ledger.end(0, 0.9, 500, "error", "")
-    ledger.begin(1, 0.05, "/r", "c1")
-    ledger.close()
-    with (tmp_path / LEDGER).open("a") as out:
-        out.write('{"n":1,"done_s":0.2,"sta')
-    frame = to_frame(tmp_path, make_plan()).set_index("n")
+def test_begun_without_an_end_is_censored_and_never_begun_is_dropped(tmp_path: Path) -> None:
+    """Four ended, two more began, and the other 34 of 40 were never sent: none is missing, none counts twice."""
+    ends = {
+        0: Outcome("ok", 200),
+        1: Outcome("degraded", 200, "cache"),
+        2: failed("ConnectionRefusedError"),
+        3: timed_out("client limit"),
+    }
+    write(tmp_path, ends, begun=6)
 
-    assert frame.loc[0, "class"] == "ok"
-    assert frame.loc[1, "class"] == "censored"
+    assert counts(tmp_path) == {
+        "ok": 1,
+        "degraded": 1,
+        "error": 1,
+        "timeout": 1,
+        "censored": 2,
+        "dropped": 34,
+    }
+    frame = to_frame(tmp_path, PLAN)
+    assert frame["n"].tolist() == list(range(40))
+    assert frame["done_s"].notna().tolist() == [True, True] + [False] * 38
+    assert frame["sent_s"].notna().sum() == 6
+    assert frame.loc[1, "degraded"] == "cache"
+    assert frame.loc[5, "correlation_id"] == "id-5"
+    assert set(frame["phase"]) == {"before", "after"}
+
+
+def test_a_line_that_was_cut_off_proves_nothing(tmp_path: Path) -> None:
+    """A kill in the middle of an end line leaves its arrival censored; the lines before it stand."""
+    write(tmp_path, {0: Outcome("ok", 200), 1: Outcome("ok", 200)}, begun=2)
+    ledger = tmp_path / "arrivals.jsonl"
+    ledger.write_bytes(ledger.read_bytes()[:-20])
+
+    assert counts(tmp_path) == {"ok": 1, "censored": 1, "dropped": 38}
+
+
+def test_of_two_ends_the_first_counts(tmp_path: Path) -> None:
+    """An arrival ends once; what a broken generator says later changes nothing and adds no row."""
+    write(tmp_path, {0: timed_out("client limit")}, begun=1)
+    with (tmp_path / "arrivals.jsonl").open("a") as ledger:
+        line = {"n": 0, "event": "end", "done_s": 9.0, "status": 200, "class": "ok"}
+        ledger.write(json.dumps(line) + "\n")
+
+    assert counts(tmp_path) == {"timeout": 1, "dropped": 39}
 
 
 def test_without_a_ledger_every_arrival_is_dropped(tmp_path: Path) -> None:
-    """A generator that never started leaves no hole in the accounts."""
-    (tmp_path / "plan.json").write_text(json.dumps(make_plan().to_json()))
-
-    assert close(tmp_path) == 40
-    assert set(to_frame(tmp_path, make_plan())["class"]) == {"dropped"}
+    """A generator that never started is not a run without failures."""
+    assert counts(tmp_path) == {"dropped": 40}
 
 
-def test_the_schedule_is_a_function_of_the_plan() -> None:
-    """Both sides compute the same arrivals; another seed gives others; Poisson has the asked rate."""
-    plan = make_plan(100, 100, "poisson")
+def test_a_ledger_of_another_plan_is_refused(tmp_path: Path) -> None:
+    """An arrival that the plan does not know is an error in words, never a silent row more or less."""
+    write(tmp_path, {}, begun=40)
 
-    assert intended(plan) == intended(plan)
-    assert abs(len(intended(plan)) - 10_000) < 400
-    gaps = [b.due_s - a.due_s for a, b in zip(intended(plan), intended(plan)[1:], strict=False)]
-    mean = sum(gaps) / len(gaps)
-    spread = (sum((g - mean) ** 2 for g in gaps) / len(gaps)) ** 0.5 / mean
-    assert 0.95 < spread < 1.05
+    with pytest.raises(UsageError, match="arrival 2. is not in the plan's 0 to 19"):
+        to_frame(tmp_path, make_plan(10, 2, arrivals="uniform"))
 
 
-@pytest.mark.parametrize("name", sorted(JOURNEYS))
-def test_an_oracle_refuses_a_wrong_body(name: str) -> None:
-    """A 200 with an error body is an error."""
-    from random import Random
+def test_a_run_is_written_once(tmp_path: Path) -> None:
+    """A second ledger in a run folder is refused instead of mixed into the first."""
+    write(tmp_path, {}, begun=1)
 
-    request = JOURNEYS[name](Random(1), World(("v1", "v2"), ("c",)))
+    with pytest.raises(UsageError, match="expected a new run folder"):
+        Ledger.create(tmp_path)
 
-    assert request.wrong(Answer(200, {"content-type": "text/html"}, b"<h1>oops</h1>"))
-    assert request.wrong(Answer(200, {"content-type": "image/png"}, b""))
+
+def test_the_parquet_file_reads_back_as_the_frame(tmp_path: Path) -> None:
+    """What the engine reads has exactly the columns of the evidence, and equals what `to_frame` returns."""
+    write(tmp_path, {0: Outcome("ok", 200)}, begun=3)
+    (tmp_path / "plan.json").write_text(json.dumps(PLAN.to_json()))
+
+    assert main([str(tmp_path)]) == 0
+    frame = pd.read_parquet(tmp_path / "arrivals.parquet")
+    pd.testing.assert_frame_equal(frame, to_frame(tmp_path, read_plan(tmp_path)))
+    assert tuple(frame.columns) == ARRIVAL_COLUMNS == tuple(COLUMN_TYPES)
+    assert set(BAD_CLASSES) == BAD <= set(ARRIVAL_CLASSES)
+
+
+def test_closing_twice_gives_the_same_account(tmp_path: Path) -> None:
+    """The generator closes its ledger and the engine may do it again."""
+    write(tmp_path, {0: Outcome("ok", 200)}, begun=3)
+    (tmp_path / "plan.json").write_text(json.dumps(PLAN.to_json()))
+
+    assert close_ledger(tmp_path) == 40
+    first = (tmp_path / "arrivals.parquet").read_bytes()
+    assert close_ledger(tmp_path) == 40
+    assert (tmp_path / "arrivals.parquet").read_bytes() == first
+
+
+@pytest.mark.parametrize("arguments", [[], ["nowhere"], ["a", "b"]])
+def test_a_wrong_call_is_one_line_and_exit_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No folder, a folder that is none, two folders: usage errors without a traceback."""
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_plan_whose_schedule_differs_is_refused() -> None:
+    """When the two sides would not mean the same arrivals, nothing is sent."""
+    with pytest.raises(UsageError, match="intends 41 arrivals but its schedule has 40"):
+        intended(replace(PLAN, intended=41))
+
+
+@pytest.mark.parametrize("arrivals", ["poisson", "uniform"])
+def test_the_same_plan_means_the_same_requests(arrivals: str) -> None:
+    """Seed and plan decide when what is asked of which video, to the last byte; another seed decides otherwise."""
+    plan, world = make_plan(100, 3.3, arrivals=arrivals), World(("a", "b", "c", "d"))
+
+    def asked(of: Plan) -> list[str]:
+        return [
+            f"{d.due_s} {journey(d.journey).prepare(world, Random(d.seed))}" for d in intended(of)
+        ]
+
+    assert asked(plan) == asked(plan)
+    other = replace(plan, seed=4, intended=len(intended(make_plan(100, 3.3, arrivals="uniform"))))
+    if arrivals == "uniform":
+        assert asked(plan) != asked(other)
+
+
+def test_an_unknown_journey_is_answered_with_the_nearest() -> None:
+    """A plan with a misspelt journey ends in one helpful line."""
+    with pytest.raises(UsageError, match="did you mean 'watch_page'"):
+        journey("watchpage")
+    assert set(JOURNEYS) == {"browse", "thumbnail", "trending", "view", "watch_page"}
