@@ -5,6 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 stamp=${1:?usage: bootstrap.sh STAMP}
 uv_version=0.13.9
+# The system's certificates, as for pip and Go: behind a company's proxy only they know its authority.
+export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-1} UV_NATIVE_TLS=${UV_NATIVE_TLS:-1} # the latter for an older uv on PATH
 export UV_PYTHON_DOWNLOADS=never PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USER=0
 
 say() { printf '%s\n' "$*"; }
@@ -36,6 +38,7 @@ get_uv() {
   mv "$part" .tools/uv
 }
 
+[ -w . ] || fail "$PWD is not writable for $(id -un); clone the repository into a folder of your own"
 began=$SECONDS
 python=$(find_python)
 uv=uv
