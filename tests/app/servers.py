@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos.runtime.proctree import MARKER, Family, exterminate, freeze, identify, thaw
 from chaos.runtime.unprivileged import reachable_program, unprivileged_uid
 from chaos.setup.locate import tool
 
@@ -35,14 +35,16 @@ def free_port() -> int:
 
 @dataclass
 class Server:
-    """One server process in a process group of its own; `port` stays the same over restarts."""
+    """One server with all of its processes; `port` stays the same over restarts."""
 
     command: Sequence[str | Path]
     port: int
     uid: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
     answers: Callable[[int], bool] = lambda port: _accepts(port)
     _process: subprocess.Popen[bytes] | None = None
+    _family: Family | None = None
 
     @property
     def address(self) -> str:
@@ -57,9 +59,16 @@ class Server:
             start_new_session=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **self.environment},
+            env={
+                "PATH": os.environ["PATH"],
+                "LC_ALL": "C.UTF-8",
+                MARKER: self._marker,
+                **self.environment,
+            },
             **ids,  # type: ignore[call-overload]
         )
+        leader = identify(self._process.pid)
+        self._family = Family((leader,) if leader else (), self._marker, self.folders)
         ends_at = time.monotonic() + READY_WITHIN_S
         while not self.answers(self.port):
             if self._process.poll() is not None or time.monotonic() > ends_at:
@@ -69,23 +78,25 @@ class Server:
 
     def stop(self) -> None:
         """Freeze it: sockets stay open, nothing answers (SIGSTOP)."""
-        self._signal(signal.SIGSTOP)
+        if self._family is not None:
+            freeze(self._family)
 
     def resume(self) -> None:
         """Let it run on."""
-        self._signal(signal.SIGCONT)
+        if self._family is not None:
+            thaw(self._family)
 
     def kill(self) -> None:
-        """End it at once, with all of its children."""
-        if self._process is not None:
-            self._signal(signal.SIGKILL)
+        """End it at once (SIGKILL) and wait until nothing of it is left."""
+        if self._process is not None and self._family is not None:
+            left = exterminate(self._family)
             self._process.wait(READY_WITHIN_S)
-            self._process = None
+            self._process = self._family = None
+            assert not left
 
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
+    @property
+    def _marker(self) -> str:
+        return f"test-{os.getpid()}-{self.port}"
 
 
 @contextmanager
