@@ -158,18 +158,21 @@ class FaultSession:
         limit_s = HEAL_WITHIN_S[fault.target_kind]
         problem = ""
         for by_force in (True,) if injection.doubtful else (False, True):
-            self._note(injection, "healing", by_force=by_force, until_wall=time.time() + limit_s)
+            until_wall = time.time() + limit_s
+            self._note(
+                injection, "healing", by_force=by_force, because=problem, until_wall=until_wall
+            )
             try:
                 async with asyncio.timeout(limit_s):
                     await injector.heal(self.stack, fault, by_force=by_force)
                     await injector.verify(self.stack, fault)
             except _FAILURES as error:
                 problem = str(error) or f"no end in {limit_s:g} s"
-                self._note(injection, "problem", problem=problem)
             else:
                 self._open.remove(injection)
                 self._note(injection, "healed", by_force=by_force)
                 return ""
+        self._note(injection, "problem", problem=f"not undone: {problem}")
         return problem
 
     async def _witness(self, injection: _Injection, before: Seen) -> None:

@@ -5,7 +5,8 @@
 - `asked`: `fault`, `phase`, `undo` (what `Injector.undo_record` returns), `lease_until_wall`; before the fault acts
 - `confirmed`: the state reads back as asked
 - `witnessed`: `witness`
-- `healing`: somebody is undoing it and will be done at `until_wall`; before the undo acts
+- `healing`: the runner undoes it and will be done at `until_wall`; before the undo acts. `by_force`: by the last
+  resort, `because` the gentle way failed
 - `healed`: undone, and proved by use; `by` is "watchdog" when the runner could not
 - `problem`: `problem`, in words
 

@@ -96,7 +96,7 @@ class ProcessInjector:
             answer = await _probe(stack, fault.target)
             if condition == "running" and answer in {"", "answered", "connected"}:
                 return
-            if asyncio.get_running_loop().time() > until:
+            if condition in {"exited", "missing"} or asyncio.get_running_loop().time() > until:
                 raise HarnessError(
                     f"{fault.target} is {condition} after the heal, a fresh connection is {answer or 'not tried'}"
                 )
