@@ -220,7 +220,7 @@ class LocalRuntime:
     ) -> LocalStack:
         """Start every component and return when all are ready.
 
-        `progress` gets one line for each. Raises `UsageError` when the ports cannot be had, `HarnessError`
+        `progress` gets one line for each. Raises `UsageError` when the ports or a tool cannot be had, `HarnessError`
         with the log's last lines when a component dies or is late; then nothing of it is left.
         """
         began = time.monotonic()
@@ -241,7 +241,9 @@ class LocalRuntime:
     def _new_stack(self, topology: Topology, stacks: Path, time_scale: float) -> LocalStack:
         uid = unprivileged_uid() if any(part.unprivileged for part in topology.components) else None
         block = port_blocks.claim(self._port_base)
-        folder = stacks / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{block.base}"
+        # To the millisecond: nobody else has the block, but an earlier stack of this second may have had it.
+        began = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"[:-3]
+        folder = stacks / f"{began}-{block.base}"
         try:
             wanted = [(part.name, port) for part in topology.components for port in part.ports]
             book = AddressBook({key: block.port(index) for index, key in enumerate(wanted)})
@@ -257,6 +259,8 @@ class LocalRuntime:
                 uid=uid,
                 render=self._render,
             )
+            for part in topology.components:
+                renderer.launch(part, {})  # a missing tool is found before anything starts
             return LocalStack(renderer, block, self._state / "templates")
         except BaseException:
             block.release()

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 PREPARE_WITHIN_S: Final = 60.0
 STOP_WITHIN_S: Final = 2.0
 _POLL_S: Final = 0.01
-_STOPPED: Final = frozenset({"T", "t"})
 Result = TypeVar("Result")
 
 
@@ -138,6 +137,9 @@ class LocalPart:
                 f"cannot pause {self.name}: it {self._how_it_ended()}; restart it first"
             )
         self._frozen = tuple(await in_thread(proctree.freeze, self.family()))
+        if awake := [process for process in self._frozen if not process.stopped]:
+            what = ", ".join(proctree.describe(awake))
+            raise HarnessError(f"cannot pause {self.name}: it does not stop: {what}")
         self._changed()
 
     async def resume(self) -> None:
@@ -173,7 +175,7 @@ class LocalPart:
                 self.name, "exited", exit_code=self._child.returncode, restarts=restarts
             )
         now = proctree.identify(self._child.pid)
-        paused = now is not None and now.state in _STOPPED
+        paused = now is not None and now.stopped
         return ComponentState(
             self.name, "paused" if paused else "running", pid=self._child.pid, restarts=restarts
         )

@@ -25,7 +25,6 @@ MARKER: Final = "CHAOSBED_STACK"
 GONE_WITHIN_S: Final = 5.0
 _LINUX: Final = sys.platform == "linux"
 _POLL_S: Final = 0.005
-_ROUNDS: Final = 20
 _PS_LIMIT_S: Final = 5.0
 
 
@@ -43,6 +42,11 @@ class Process:
     def alive(self) -> bool:
         """Whether it still holds anything: a zombie only waits for its parent."""
         return self.state not in {"Z", "X"}
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal has stopped it."""
+        return self.state in {"T", "t"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +84,19 @@ def members(family: Family) -> list[Process]:
     return [process for process in found.values() if process.alive]
 
 
-def freeze(family: Family) -> list[Process]:
-    """SIGSTOP the family until no unstopped member is left; a stopped parent cannot fork another."""
-    stopped: dict[int, Process] = {}
-    for _ in range(_ROUNDS):
-        fresh = [process for process in members(family) if process.pid not in stopped]
-        if not fresh:
-            break
-        for process in fresh:
+def freeze(family: Family, *, within_s: float = GONE_WITHIN_S) -> list[Process]:
+    """SIGSTOP the family and return it once every member is stopped, or after `within_s` as it is then.
+
+    A stopped parent cannot fork, so the rounds end.
+    """
+    deadline = time.monotonic() + within_s
+    while True:
+        found = members(family)
+        awake = [process for process in found if not process.stopped]
+        if not awake or time.monotonic() > deadline:
+            return found
+        for process in awake:
             send(process, signal.SIGSTOP)
-            stopped[process.pid] = process
-    return list(stopped.values())
 
 
 def thaw(family: Family) -> None:

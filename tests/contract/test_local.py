@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from chaos.errors import HarnessError, UsageError
+from chaos.errors import HarnessError, SetupError, UsageError
 from chaos.runtime import ports, proctree
 from chaos.runtime.compose_file import load_topology
 from chaos.runtime.local import LocalRuntime, LocalStack, kill_recorded
@@ -180,6 +180,23 @@ async def test_a_chosen_port_block_is_used(state: Path, topology: Topology) -> N
         assert used == [block.base, block.base + 1, block.base + 2]
     finally:
         await stack.down()
+
+
+async def test_a_missing_tool_is_found_before_anything_starts(
+    state: Path, topology: Topology
+) -> None:
+    """The error that names the next step comes through, and no folder is left."""
+
+    def tool(name: str) -> Path:
+        if name == "toxiproxy-server":
+            raise SetupError("toxiproxy-server is missing; run `make setup`")
+        return Path("/bin/false")
+
+    with pytest.raises(SetupError, match="run `make setup`"):
+        await LocalRuntime(root=ROOT, state=state, tool=tool).up(
+            topology, time_scale=1.0, progress=lambda _: None
+        )
+    assert list((state / "stacks").iterdir()) == []
 
 
 async def test_a_failed_up_leaves_nothing(state: Path, topology: Topology) -> None:

@@ -28,16 +28,16 @@ def fresh(folder: Path) -> dict[str, Path]:
     return {f"/srv/{name}": folder / name for name in ("objects", "meta")}
 
 
-@pytest.mark.parametrize("spare", [False, True])
+@pytest.mark.parametrize("source", ["template", "spare"])
 def test_every_stack_gets_its_own_copy(
-    tmp_path: Path, prepared: dict[str, Path], spare: bool
-) -> None:  # noqa: FBT001 - a case
+    tmp_path: Path, prepared: dict[str, Path], source: str
+) -> None:
     """Each volume comes back with its own content, from a spare or not, and writing there changes no other."""
     template = tmp_path / "templates/key"
     assert not restore(template, fresh(tmp_path / "none"), uid=None)
     store(template, prepared)
     for number in range(3):
-        if spare:
+        if source == "spare":
             refill(template)
         data = fresh(tmp_path / f"stack{number}")
         assert restore(template, data, uid=None)
