@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import structlog
@@ -54,6 +55,9 @@ def main() -> int:
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
         )
     )
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        # Uvicorn stops gracefully on these and then raises them again; a stop that went well is exit 0, no death by signal.
+        signal.signal(stop, lambda *_: None)
     server.run()
     metrics_server.shutdown()
     return 0 if server.started else 1

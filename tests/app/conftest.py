@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from app.core.config import Settings
 from app.core.metrics import Metrics
 from tests.app.servers import PostgresCluster, Server, object_store_server, valkey_server
+from tests.app.system import System, seeded_system
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,6 +62,13 @@ def object_store_process(tmp_path: Path) -> Iterator[Server]:
     """An S3 server of the test's own, without buckets."""
     with object_store_server(tmp_path / "s3") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """All servers with a seeded world on them, made once."""
+    with seeded_system(tmp_path_factory.mktemp("system")) as system:
+        yield system
 
 
 @pytest.fixture

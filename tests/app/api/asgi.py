@@ -42,10 +42,8 @@ class Call:
     query: str = ""
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
+    sent: bool = False
     answer: Answer = field(default_factory=Answer)
-    # Lets a test look at what is true while bytes go out.
-    pause_at_body: asyncio.Event | None = None
-    begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> Answer:
         """Serve the request to its end."""
@@ -64,27 +62,25 @@ class Call:
             "raw_path": self.path.encode(),
             "query_string": self.query.encode(),
             "root_path": "",
-            "headers": [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in self.headers],
+            "headers": [
+                (k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in self.headers
+            ],
             "client": ("127.0.0.1", 50000),
             "server": ("127.0.0.1", 8000),
             "state": {},
         }
 
     async def _receive(self) -> Message:
-        if self.body is not None:
-            body, self.body = self.body, None  # type: ignore[assignment]
-            return {"type": "http.request", "body": body, "more_body": False}
-        await asyncio.Event().wait()
-        raise AssertionError
+        if self.sent:
+            await asyncio.Event().wait()  # the client stays
+        self.sent = True
+        return {"type": "http.request", "body": self.body, "more_body": False}
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.answer.status = message["status"]
             self.answer.raw_headers = list(message["headers"])
-            self.begun.set()
             return
-        if self.pause_at_body is not None:
-            await self.pause_at_body.wait()
         self.answer.body += message.get("body", b"")
         self.answer.complete = not message.get("more_body", False)
 

@@ -1,104 +1,21 @@
-"""A seeded world on real servers, made once, and the whole application on it."""
+"""The application on a seeded world."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from app.core.config import Settings
-from app.core.metrics import Metrics
-from app.main import create_app
-from tests.app.servers import PostgresCluster, Server, object_store_server, valkey_server
+from tests.app.system import System, serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from fastapi import FastAPI
-
-ROOT = Path(__file__).parents[3]
-ONE_SHOT_WITHIN_S = 60
-ONE_SHOTS = (
-    ("alembic", "-c", "app/alembic.ini", "upgrade", "head"),
-    ("app.bucket",),
-    ("app.seed",),
-)
-
-
-@dataclass(frozen=True)
-class System:
-    """Servers with a seeded world on them, and the environment that leads there."""
-
-    postgres: Server
-    valkey: Server
-    object_store: Server
-    environment: dict[str, str]
-
-    def settings(self, **changes: object) -> Settings:
-        """Return settings of an application on these servers."""
-        values = {name.lower(): value for name, value in self.environment.items()}
-        return Settings.model_validate({**values, "health_check_interval_s": 0.1, **changes})
-
-
-def environment_of(
-    postgres: Server, valkey: Server, object_store: Server, folder: Path
-) -> dict[str, str]:
-    """Return what the backend reads from its environment."""
-    return {
-        "DATABASE_URL": f"postgresql+asyncpg://socialflow:socialflow@{postgres.address}/socialflow",
-        "REDIS_URL": f"redis://{valkey.address}/0",
-        "BROKER_URL": f"redis://{valkey.address}/1",
-        "S3_ENDPOINT": object_store.address,
-        "LOCAL_STORE_DIR": str(folder / "local"),
-    }
-
-
-def run_module(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m …` in the repository as a one-shot service would be."""
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], **environment},
-        capture_output=True,
-        text=True,
-        timeout=ONE_SHOT_WITHIN_S,
-        check=False,
-    )
-
-
-@pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """Start the servers, migrate, make the bucket, seed."""
-    folder = tmp_path_factory.mktemp("system")
-    with ExitStack() as stack:
-        cluster = stack.enter_context(PostgresCluster.made())
-        postgres = stack.enter_context(cluster.running())
-        valkey = stack.enter_context(valkey_server())
-        store = stack.enter_context(object_store_server(folder / "s3"))
-        environment = environment_of(postgres, valkey, store, folder)
-        for arguments in ONE_SHOTS:
-            done = run_module(environment, *arguments)
-            assert done.returncode == 0, done.stderr
-        yield System(postgres, valkey, store, environment)
-
-
-@asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[FastAPI]:
-    """Run an application's lifespan around a test, as a server would."""
-    app = create_app(settings, Metrics(CollectorRegistry()))
-    async with app.router.lifespan_context(app):
-        yield app
 
 
 @pytest.fixture
 async def app(system: System) -> AsyncIterator[FastAPI]:
-    """The whole application on the seeded world."""
+    """Run the whole application on the seeded world."""
     async with serving(system.settings()) as app:
         yield app

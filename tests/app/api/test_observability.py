@@ -31,7 +31,7 @@ DEADLINE_S = 0.2
 
 @pytest.fixture
 def app(metrics: Metrics) -> FastAPI:
-    """An application with every kind of route, inside the middleware."""
+    """Build an application with every kind of route, inside the middleware."""
     app = FastAPI()
     inner, outer = APIRouter(prefix="/inner"), APIRouter(prefix="/outer/{tenant}")
     inner.add_api_route("/{item}", _ok)
@@ -44,7 +44,9 @@ def app(metrics: Metrics) -> FastAPI:
     below.add_api_route("/direct/{item}", _ok)
     below.include_router(inner)
     app.mount("/below", below)
-    app.mount("/starlette/{shop}", Starlette(routes=[Mount("/deep", routes=[Route("/{x}", _plain)])]))
+    app.mount(
+        "/starlette/{shop}", Starlette(routes=[Mount("/deep", routes=[Route("/{x}", _plain)])])
+    )
     app.add_route("/plain/{x}", _plain)
     app.mount("/files", PlainTextResponse("a file"))
     errors.install_error_handlers(app)
@@ -156,7 +158,9 @@ async def test_route_label(app: FastAPI, metrics: Metrics, path: str, route: str
     assert _counted(metrics) == [("GET", route, "200", "ok")]
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/below/nowhere", "/starlette/7/nowhere", "/outer/acme/no"])
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/below/nowhere", "/starlette/7/nowhere", "/outer/acme/no"]
+)
 async def test_unmatched_route_label(app: FastAPI, metrics: Metrics, path: str) -> None:
     """A path without a route is `unmatched`, wherever it got lost, so clients cannot invent labels."""
     answer = await call(app, "GET", path)

@@ -1,0 +1,98 @@
+"""The seeded world."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from app.models import Role
+from app.seed.image import HEIGHT, WIDTH, thumbnail
+from app.seed.world import build_world
+from tests.app.system import run_module
+
+if TYPE_CHECKING:
+    from tests.app.system import System
+
+# Of the whole world: whoever changes it does so knowingly, since load and scenarios live on it.
+DIGEST = "de195839712fc776"
+
+
+def test_world_is_fixed() -> None:
+    """The world is the same in every run and on every machine."""
+    assert hashlib.sha256(repr(build_world()).encode()).hexdigest()[:16] == DIGEST
+
+
+def test_world_is_plausible() -> None:
+    """Unique names and titles, known roles, creators own the videos, and a tenth of them has most of the views."""
+    world = build_world()
+    by_id = {user.id: user for user in world.users}
+
+    assert len({user.username for user in world.users}) == len(by_id) == 50
+    assert {user.role for user in world.users} == set(Role)
+    assert len({video.title for video in world.videos}) == len({v.id for v in world.videos}) == 120
+    assert all(by_id[video.owner_id].role == "creator" for video in world.videos)
+    views = sorted((video.views for video in world.videos), reverse=True)
+    assert sum(views[:12]) > sum(views) / 2
+    assert views[-1] > 0
+
+
+def test_thumbnail_is_a_png() -> None:
+    """Every chunk has its right checksum, and the pixels fill the size that the header says."""
+    image = thumbnail(0.3)
+    assert image.startswith(b"\x89PNG\r\n\x1a\n")
+    chunks, rest = {}, image[8:]
+    while rest:
+        length, kind = struct.unpack(">I4s", rest[:8])
+        chunks[kind] = rest[8 : 8 + length]
+        assert (
+            zlib.crc32(kind + chunks[kind])
+            == struct.unpack(">I", rest[8 + length : 12 + length])[0]
+        )
+        rest = rest[12 + length :]
+
+    assert list(chunks) == [b"IHDR", b"PLTE", b"IDAT", b"IEND"]
+    assert struct.unpack(">II", chunks[b"IHDR"][:8]) == (WIDTH, HEIGHT)
+    assert len(zlib.decompress(chunks[b"IDAT"])) == HEIGHT * (WIDTH + 1)
+    assert max(zlib.decompress(chunks[b"IDAT"])) == len(chunks[b"PLTE"]) // 3 - 1
+
+
+async def test_second_seed_changes_nothing(system: System) -> None:
+    """Seeding again writes no row and no object, and takes no view back that came meanwhile."""
+    before = await _state(system)
+    done = run_module(system.environment, "app.seed")
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["event"], told["users"], told["videos"], told["thumbnails"]) == (
+        "seed_done",
+        0,
+        0,
+        0,
+    )
+    assert await _state(system) == before
+
+
+def test_seed_without_database(system: System) -> None:
+    """Without a database the seed says so in one line and fails."""
+    url = "postgresql+asyncpg://socialflow:socialflow@127.0.0.1:1/socialflow"
+    done = run_module({**system.environment, "DATABASE_URL": url}, "app.seed")
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+
+
+async def _state(system: System) -> list[tuple[object, ...]]:
+    url = system.environment["DATABASE_URL"].replace("+asyncpg", "")
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        rows = await connection.fetch(
+            "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM videos), sum(views) FROM video_view_counts"
+        )
+    finally:
+        await connection.close()
+    return [tuple(row) for row in rows]
