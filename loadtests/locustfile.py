@@ -21,6 +21,7 @@ import sys
 import time
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import gevent
@@ -51,6 +52,8 @@ DEFAULT_RUN_TIME = "10m"
 REFRESH_S = 1.0
 ROOT = Path(__file__).resolve().parent.parent
 RECENT = Recent()
+FETCHING = Lock()
+"""Users start together; the first one learns the world for all."""
 world_of = lru_cache(maxsize=4)(fetch_world)
 
 
@@ -96,7 +99,8 @@ class _Never:
 def _world(user: FastHttpUser) -> World:
     """Return the world behind the user's host; without one the load cannot run and is stopped."""
     try:
-        return world_of(user.host)
+        with FETCHING:
+            return world_of(user.host)
     except ChaosError as error:
         log.error("%s", error)  # noqa: TRY400  one clear line, the trace says no more
         gevent.spawn(user.environment.runner.stop)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
@@ -27,7 +28,12 @@ LEAD_S = 0.3
 
 
 def make_plan(
-    rate_rps: float, duration_s: float, *, arrivals: str = "poisson", journeys: str = ""
+    rate_rps: float,
+    duration_s: float,
+    *,
+    arrivals: str = "poisson",
+    journeys: str = "",
+    seed: int = 3,
 ) -> Plan:
     """Return a plan of two phases whose lengths are no binary fractions, as they may be."""
     first = duration_s * 0.3
@@ -41,14 +47,14 @@ def make_plan(
     return Plan(
         scenario="load-test",
         claim="none",
-        seed=3,
+        seed=seed,
         time_scale=60,
         runtime="local",
         rate_rps=rate_rps,
         arrivals=arrivals,
         journeys=mix,
         phases=windows,
-        intended=len(schedule(load, phases, 3)),
+        intended=len(schedule(load, phases, seed)),
         topology_digest="",
         anchor_wall=0.0,
         anchor_monotonic=0.0,
@@ -87,6 +93,38 @@ def ask(url: str, method: str = "GET", body: object = None, **headers: str) -> A
     request.method = method
     with urllib.request.urlopen(request, timeout=10) as response:
         return json.loads(response.read())
+
+
+class Sleeper(threading.Thread):
+    """A thread that only sleeps, and knows how late it is woken: what the machine itself adds to any schedule."""
+
+    def __init__(self) -> None:
+        """Prepare to sleep in steps of three milliseconds, the gap of 300 arrivals a second."""
+        super().__init__(daemon=True)
+        self.stop = threading.Event()
+        self.late_ms: list[float] = []
+
+    def run(self) -> None:
+        """Sleep until told to stop."""
+        due = time.monotonic()
+        while not self.stop.is_set():
+            due = max(due + 0.003, time.monotonic())
+            time.sleep(max(due - time.monotonic(), 0))
+            self.late_ms.append((time.monotonic() - due) * 1_000)
+
+    def late_p99_ms(self) -> float:
+        """Return the 99th percentile of its lateness."""
+        return sorted(self.late_ms)[int(0.99 * (len(self.late_ms) - 1))]
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self.stop.set()
+        self.join(timeout=5)
 
 
 @dataclass

@@ -159,7 +159,7 @@ async def main(mode: str) -> None:
     """Serve on a free port for a while, unless ended before."""
     runner = web.AppRunner(Server(mode).app(), access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1_024).start()
     sys.stdout.write(f"{runner.addresses[0][1]}\n")
     sys.stdout.flush()
     await asyncio.sleep(LIVES_S)

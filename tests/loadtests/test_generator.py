@@ -15,6 +15,7 @@ import pytest
 from loadtests.intended import intended
 from tests.loadtests.driving import (
     ROOT,
+    Sleeper,
     ask,
     drive,
     generator,
@@ -31,24 +32,22 @@ pytestmark = pytest.mark.live
 
 
 def test_three_hundred_arrivals_a_second_leave_on_time(tmp_path: Path) -> None:
-    """On a healthy server send lag p99 is under 10 ms, nothing is dropped and the end comes within a second.
+    """On a healthy server nothing is dropped and send lag p99 is under 10 ms beyond what the machine adds itself.
 
-    A busy neighbour can take the core away for longer than that, so it may try three times.
+    What the machine adds is what a thread that only sleeps is late at the same time: next to nothing on an idle
+    one, tens of milliseconds where neighbours take the cores.
     """
     plan = make_plan(300, 4)
-    tries = []
-    for attempt in range(3):
-        load = drive(tmp_path / str(attempt), plan, "good")
-        report = load.report()
-        assert set(load.arrivals()["class"]) == {"ok"}
-        assert report["finished"] is True
-        assert (report["begun"], report["ended"]) == (plan.intended, plan.intended)
-        assert (report["dropped"], report["censored"]) == (0, 0)
-        assert 0 < report["generator_cpu"] < 0.9
-        tries.append(report["send_lag_p99_ms"])
-        if tries[-1] < 10:
-            break
-    assert min(tries) < 10
+    with Sleeper() as sleeper:
+        load = drive(tmp_path, plan, "good")
+    report = load.report()
+
+    assert set(load.arrivals()["class"]) == {"ok"}
+    assert report["finished"] is True
+    assert (report["begun"], report["ended"]) == (plan.intended, plan.intended)
+    assert (report["dropped"], report["censored"]) == (0, 0)
+    assert 0 < report["generator_cpu"] < 0.9
+    assert report["send_lag_p99_ms"] < 10 + 2 * sleeper.late_p99_ms()
 
 
 def test_the_server_got_exactly_what_the_ledger_says(tmp_path: Path) -> None:
@@ -139,24 +138,24 @@ def test_a_stall_is_seen_by_all_who_came_during_it(tmp_path: Path) -> None:
 
 
 def closed_loop_slow_share(host: str) -> float:
-    """Return which share of requests five closed-loop users saw over 300 ms in five seconds with one such stall."""
+    """Return which share of requests two closed-loop users saw over 300 ms in eight seconds with one such stall."""
     command = [
         *(sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "ClosedLoop"),
-        *("--headless", "--only-summary", "--json", "-u", "5", "-r", "5", "-t", "5s"),
+        *("--headless", "--only-summary", "--json", "-u", "2", "-r", "2", "-t", "8s"),
         *("--host", host),
     ]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as locust:
         asked = len(ask(f"{host}/seen"))
-        wait_until(lambda: len(ask(f"{host}/seen")) > asked + 60, 20, "closed-loop requests")
+        wait_until(lambda: len(ask(f"{host}/seen")) > asked + 20, 20, "closed-loop requests")
         ask(f"{host}/stall", "POST")
         out, _ = locust.communicate(timeout=30)
     counts: dict[float, int] = {}
     for entry in json.loads(out):
         for took_ms, n in entry["response_times"].items():
             counts[float(took_ms)] = counts.get(float(took_ms), 0) + n
-    assert sum(counts.values()) > 60
+    assert sum(counts.values()) > 40
     return sum(n for took_ms, n in counts.items() if took_ms > 300) / sum(counts.values())
 
 
