@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_S = 0.25
 AGAIN_AFTER_S = 1.0
-UNDO_WITHIN_S = 10.0
+UNDO_WITHIN_S = 4.0
 CONTROL_WITHIN_S = 5.0
 PIPE = 0
 """The runner's end of the pipe is this process's standard input."""
@@ -85,10 +85,11 @@ class Watch:
         while left := open_injections(self.journal):
             for line in left:
                 self._undo(line, "the runner died")
+            if not open_injections(self.journal):
+                break
             if time.monotonic() > until:
                 return False
-            if open_injections(self.journal):
-                time.sleep(LOOK_EVERY_S)
+            time.sleep(AGAIN_AFTER_S)
         return True
 
     def _hear(self, line: bytes) -> None:
