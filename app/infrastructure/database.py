@@ -215,9 +215,7 @@ class Database:
             self._ping_connection = None
 
 
-def _refuse_closed(
-    dbapi_connection: AdaptedConnection, _record: object, _proxy: object
-) -> None:
+def _refuse_closed(dbapi_connection: AdaptedConnection, _record: object, _proxy: object) -> None:
     """Refuse a pooled connection whose socket was closed meanwhile; the pool then opens another.
 
     The event loop has seen the reset or the end of the stream, so looking costs no round trip, unlike a ping.

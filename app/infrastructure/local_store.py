@@ -54,11 +54,7 @@ class LocalStore:
         """Return the object, or None; a file that cannot be read counts as absent and is removed."""
         path = self._path(key)
         try:
-            head, _, data = path.read_bytes().partition(b"\n")
-            about = orjson.loads(head)
-            if len(data) != about["size"]:
-                raise ValueError(f"{path.name}: {len(data)} bytes, expected {about['size']}")  # noqa: TRY301
-            found = LocalObject(data, about["content_type"], about["etag"])
+            found = _parse(path.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError):
@@ -111,10 +107,11 @@ class LocalStore:
 
     def _path(self, key: str) -> Path:
         """Return the file of `key`; a key that would lead out of the root is refused."""
-        path = (self._root / f"{key}{_SUFFIX}").resolve()
-        if not key or "\0" in key or not path.is_relative_to(self._root):
-            raise ValueError(f"key {key!r} does not name a file inside the store")
-        return path
+        if key and "\0" not in key:
+            path = (self._root / f"{key}{_SUFFIX}").resolve()
+            if path.is_relative_to(self._root):
+                return path
+        raise ValueError(f"key {key!r} does not name a file inside the store")
 
     def _find_what_is_there(self) -> None:
         found = []
@@ -128,6 +125,15 @@ class LocalStore:
             self._sizes[path] = size
             self._total += size
         self._evict()
+
+
+def _parse(content: bytes) -> LocalObject:
+    """Read an object's file; raise ValueError, KeyError or TypeError when it is damaged."""
+    head, _, data = content.partition(b"\n")
+    about = orjson.loads(head)
+    if len(data) != about["size"]:
+        raise ValueError(f"{len(data)} bytes where the head says {about['size']}")
+    return LocalObject(data, about["content_type"], about["etag"])
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

@@ -33,6 +33,8 @@ from app.core.resilience.guard import Guard, Reason, build_guard, causes, classi
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from urllib3 import BaseHTTPResponse
+
     from app.core.config import Settings
     from app.core.metrics import Metrics
 
@@ -83,6 +85,8 @@ class StoredObject:
 
 def classify_s3(error: Exception) -> Reason | None:
     """Name why the store failed; None for an answer that is about the request, such as a missing object."""
+    if isinstance(error, ObjectMissingError):
+        return None  # although an error of the client stands behind it
     if isinstance(error, BulkheadFullError):
         return Reason.BULKHEAD_FULL
     for link in causes(error):
@@ -227,16 +231,8 @@ class ObjectStore:
                 raise ObjectMissingError(key) from error
             raise
         try:
-            data = bytearray()
-            for chunk in response.stream(CHUNK_BYTES):
-                data += chunk
-                if len(data) > MAX_OBJECT_BYTES:
-                    raise ValueError(f"object {key!r} is larger than {MAX_OBJECT_BYTES} bytes")
-                # The read limit is per piece; a store that drips would hold the thread for as long as it likes.
-                if time.monotonic() > ends_at:
-                    raise TimeoutError(f"object {key!r} did not arrive within {CALL_TIMEOUT_S} s")
             return StoredObject(
-                bytes(data),
+                _read_all(response, key, ends_at),
                 response.headers.get("Content-Type", "application/octet-stream"),
                 response.headers.get("ETag", "").strip('"'),
             )
@@ -254,3 +250,18 @@ class ObjectStore:
                 return False
             raise
         return True
+
+
+def _read_all(response: BaseHTTPResponse, key: str, ends_at: float) -> bytes:
+    """Read the body within bounds of size and time.
+
+    The socket's limit is per piece; a store that drips would hold the thread for as long as it likes.
+    """
+    data = bytearray()
+    for chunk in response.stream(CHUNK_BYTES):
+        data += chunk
+        if len(data) > MAX_OBJECT_BYTES:
+            raise ValueError(f"object {key!r} is larger than {MAX_OBJECT_BYTES} bytes")
+        if time.monotonic() > ends_at:
+            raise TimeoutError(f"object {key!r} did not arrive within {CALL_TIMEOUT_S} s")
+    return bytes(data)

@@ -42,7 +42,7 @@ class Server:
     uid: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     folders: tuple[str, ...] = ()
-    answers: Callable[[int], bool] = lambda port: _accepts(port)
+    answers: Callable[[int], bool] | None = None
     _process: subprocess.Popen[bytes] | None = None
     _family: Family | None = None
 
@@ -70,7 +70,8 @@ class Server:
         leader = identify(self._process.pid)
         self._family = Family((leader,) if leader else (), self._marker, self.folders)
         ends_at = time.monotonic() + READY_WITHIN_S
-        while not self.answers(self.port):
+        answers = self.answers or _accepts
+        while not answers(self.port):
             if self._process.poll() is not None or time.monotonic() > ends_at:
                 self.kill()
                 raise AssertionError(f"{self.command[0]} did not answer on port {self.port}")
@@ -113,7 +114,17 @@ def valkey_server() -> Iterator[Server]:
     """Run a Valkey that keeps nothing on disk."""
     port = free_port()
     program = tool("valkey-server")
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", "/"]
+    command: list[str | Path] = [
+        program,
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        "/",
+    ]
     with _running(Server(command, port, answers=_says_pong)) as server:
         yield server
 
@@ -125,7 +136,7 @@ def object_store_server(folder: Path) -> Iterator[Server]:
     objects, metadata = folder / "objects", folder / "metadata"
     for each in (objects, metadata):
         each.mkdir(parents=True)
-    command = [
+    command: list[str | Path] = [
         *(tool("versitygw"), "--port", f"127.0.0.1:{port}", "--health", "/healthz"),
         *("posix", "--sidecar", metadata, objects),
     ]
@@ -163,7 +174,7 @@ class PostgresCluster:
     def running(self) -> Iterator[Server]:
         """Run a server on the folder."""
         port = free_port()
-        command = [
+        command: list[str | Path] = [
             *(reachable_program(tool("postgres")), "-D", self.folder / "data", "-p", str(port)),
             *("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="),
             *("-c", "dynamic_shared_memory_type=mmap", "-c", "fsync=off"),

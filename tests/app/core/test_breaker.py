@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+)
 
 from app.core.resilience.breaker import (
     Breaker,
@@ -18,6 +26,7 @@ from app.core.resilience.breaker import (
     Permit,
     Transition,
 )
+from tests.app.conftest import state_of
 
 CONFIG = BreakerConfig(
     window=10,
@@ -37,6 +46,7 @@ class Clock:
         self.now = 100.0
 
     def __call__(self) -> float:
+        """Return the time."""
         return self.now
 
 
@@ -117,7 +127,7 @@ class BreakerMachine(RuleBasedStateMachine):
         self.clock.now += seconds
 
     @rule(target=calls)
-    def start(self) -> Call | object:
+    def start(self) -> Call | MultipleResults[Call]:
         """Ask for a permit; both say yes or both say no."""
         refusing = self.breaker.refusing
         admitted = self.model.admits(self.clock.now)
@@ -125,7 +135,7 @@ class BreakerMachine(RuleBasedStateMachine):
         if not admitted:
             with pytest.raises(BreakerOpenError):
                 self.breaker.acquire()
-            return _nothing()
+            return multiple()
         permit = self.breaker.acquire()
         assert permit.probe is (self.model.state == "half_open")
         return Call(permit, self.model.entries, self.clock.now)
@@ -157,12 +167,6 @@ class BreakerMachine(RuleBasedStateMachine):
         assert len(self.transitions) == self.model.entries
 
 
-def _nothing() -> object:
-    from hypothesis.stateful import multiple
-
-    return multiple()
-
-
 TestBreakerAgainstModel = BreakerMachine.TestCase
 TestBreakerAgainstModel.settings = hypothesis_settings(
     max_examples=150, stateful_step_count=60, deadline=None
@@ -187,7 +191,7 @@ async def bad() -> str:
 
 async def open_it(breaker: Breaker) -> None:
     """Fail until it opens."""
-    while breaker.state is BreakerState.CLOSED:
+    while state_of(breaker) is BreakerState.CLOSED:
         with pytest.raises(OSError, match="refused"):
             await breaker.call(bad)
 
@@ -198,7 +202,7 @@ async def test_it_judges_no_fewer_than_the_minimum_of_calls() -> None:
     for calls in range(1, 6):
         with pytest.raises(OSError, match="refused"):
             await breaker.call(bad)
-        assert breaker.state is (BreakerState.OPEN if calls == 5 else BreakerState.CLOSED)
+        assert state_of(breaker) is (BreakerState.OPEN if calls == 5 else BreakerState.CLOSED)
 
 
 async def test_interleaved_failures_open_it() -> None:
@@ -209,7 +213,7 @@ async def test_interleaved_failures_open_it() -> None:
             await breaker.call(good if calls % 3 == 0 else bad)
         except (OSError, BreakerOpenError):
             continue
-    assert breaker.state is BreakerState.OPEN
+    assert state_of(breaker) is BreakerState.OPEN
 
 
 async def test_old_outcomes_leave_the_window() -> None:
@@ -226,7 +230,7 @@ async def test_old_outcomes_leave_the_window() -> None:
         with pytest.raises(OSError, match="refused"):
             await breaker.call(bad)
 
-    assert breaker.state is BreakerState.CLOSED
+    assert state_of(breaker) is BreakerState.CLOSED
 
 
 async def test_answers_that_come_too_late_open_it() -> None:
@@ -239,7 +243,7 @@ async def test_answers_that_come_too_late_open_it() -> None:
     for _ in range(5):
         await breaker.call(slow)
 
-    assert breaker.state is BreakerState.OPEN
+    assert state_of(breaker) is BreakerState.OPEN
     assert transitions[-1].slow_rate == 1.0
     assert transitions[-1].failure_rate == 0.0
 
@@ -292,7 +296,7 @@ async def test_half_open_lets_exactly_the_probes_through(outcome: str) -> None:
     assert results.count("BreakerOpenError") == 47
     assert results.count("answer" if outcome == "good" else "OSError") == 3
     expected = BreakerState.CLOSED if outcome == "good" else BreakerState.OPEN
-    assert breaker.state is expected
+    assert state_of(breaker) is expected
     assert [t.after for t in transitions] == [
         BreakerState.OPEN,
         BreakerState.HALF_OPEN,
@@ -319,10 +323,10 @@ async def test_a_probe_that_is_cancelled_gives_its_place_to_another() -> None:
         probe.cancel()
     await asyncio.gather(*probes, return_exceptions=True)
 
-    assert breaker.state is BreakerState.HALF_OPEN
+    assert state_of(breaker) is BreakerState.HALF_OPEN
     for _ in range(3):
         await breaker.call(good)
-    assert breaker.state is BreakerState.CLOSED
+    assert state_of(breaker) is BreakerState.CLOSED
 
 
 async def test_calls_that_are_cancelled_after_long_count_as_failures() -> None:
@@ -335,7 +339,7 @@ async def test_calls_that_are_cancelled_after_long_count_as_failures() -> None:
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
 
-    assert breaker.state is BreakerState.OPEN
+    assert state_of(breaker) is BreakerState.OPEN
 
 
 async def test_a_call_from_before_the_outage_decides_nothing_after_it() -> None:
@@ -349,7 +353,7 @@ async def test_a_call_from_before_the_outage_decides_nothing_after_it() -> None:
     await breaker.call(good)
     await breaker.call(good)
 
-    assert breaker.state is BreakerState.CLOSED
+    assert state_of(breaker) is BreakerState.CLOSED
 
 
 @pytest.mark.parametrize(

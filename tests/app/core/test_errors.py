@@ -66,6 +66,7 @@ class InRequest:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         current.set(RequestContext("req-1", "trace"))
         await self.app(scope, receive, send)
 
@@ -87,6 +88,7 @@ class Client:
         self.http = http
 
     async def __call__(self, method: str, path: str, **more: Any) -> Answer:
+        """Send a request and read its answer whole."""
         async with self.http.request(method, path, **more) as answer:
             text = await answer.text()
             return Answer(answer.status, answer.headers, text, await answer.json(content_type=None))

@@ -18,6 +18,7 @@ from app.core.resilience.guard import (
     build_guard,
     classify,
 )
+from tests.app.conftest import state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ async def reason_of(guard: Guard, fn: Callable[[], object]) -> Reason:
 
 async def open_breaker(guard: Guard) -> None:
     """Fail until the breaker is open."""
-    while guard.breaker.state is not BreakerState.OPEN:
+    while state_of(guard.breaker) is not BreakerState.OPEN:
         assert await reason_of(guard, failing(ConnectionRefusedError())) is Reason.REFUSED
 
 
@@ -88,10 +89,7 @@ async def test_each_failure_has_its_reason(
     guard = make(metrics)
 
     async def wrapped() -> None:
-        try:
-            raise error
-        except Exception as inner:
-            raise RuntimeError("library") from inner
+        raise RuntimeError("library") from error
 
     assert await reason_of(guard, failing(error)) is reason
     assert await reason_of(guard, wrapped) is reason
@@ -116,7 +114,7 @@ async def test_less_time_than_the_timeout_is_the_deadline_of_the_caller(metrics:
         # Both limits end in the same moment; whichever is first, it is the deadline that is named.
         assert getattr(failed.value, "reason", Reason.DEADLINE) is Reason.DEADLINE
 
-    assert guard.breaker.state is BreakerState.CLOSED
+    assert state_of(guard.breaker) is BreakerState.CLOSED
 
 
 async def test_without_time_left_nothing_is_called(metrics: Metrics) -> None:
@@ -143,7 +141,7 @@ async def test_the_callers_own_error_passes_and_counts_as_an_answer(metrics: Met
         with pytest.raises(LookupError, match="wrong query"):
             await guard.call(failing(LookupError("wrong query")))  # type: ignore[arg-type]
 
-    assert guard.breaker.state is BreakerState.CLOSED
+    assert state_of(guard.breaker) is BreakerState.CLOSED
 
 
 async def test_a_full_bulkhead_is_not_held_against_the_dependency(metrics: Metrics) -> None:
@@ -154,7 +152,7 @@ async def test_a_full_bulkhead_is_not_held_against_the_dependency(metrics: Metri
     for _ in range(50):
         assert await reason_of(guard, hang) is Reason.BULKHEAD_FULL
 
-    assert guard.breaker.state is BreakerState.CLOSED
+    assert state_of(guard.breaker) is BreakerState.CLOSED
     holder.cancel()
     await asyncio.gather(holder, return_exceptions=True)
     assert guard.bulkhead.in_flight == 0

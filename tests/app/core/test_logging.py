@@ -43,7 +43,7 @@ def lines_of(code: str, **environment: str) -> list[dict[str, Any]]:
 
 
 def test_a_line_has_its_keys_in_front_in_one_order() -> None:
-    """timestamp (UTC, milliseconds), level, service, component, event, then what the caller gave, flat."""
+    """Timestamp (UTC, milliseconds), level, service, component, event, then what the caller gave, flat."""
     (line,) = lines_of('log.info("video_viewed", duration_ms=3, status="success")')
 
     assert list(line) == [

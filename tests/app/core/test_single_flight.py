@@ -20,6 +20,7 @@ class Work:
         self.release = asyncio.Event()
 
     async def __call__(self) -> int:
+        """Return which run this is."""
         self.runs += 1
         number = self.runs
         try:
@@ -36,6 +37,7 @@ class Clock:
     now = 0.0
 
     def __call__(self) -> float:
+        """Return the time."""
         return self.now
 
 

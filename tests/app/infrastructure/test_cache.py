@@ -13,7 +13,7 @@ from app.core.context import RequestContext, current
 from app.core.errors import NotFoundError
 from app.core.resilience.breaker import BreakerState
 from app.infrastructure.cache import BREAKER, CALL_TIMEOUT_S, LINGER_S, Cache, cache_guard
-from tests.app.conftest import until
+from tests.app.conftest import state_of, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -160,7 +160,7 @@ async def test_the_loaders_error_is_raised_and_not_stored(valkey: Server, metric
         for _ in range(BREAKER.window):
             with pytest.raises(NotFoundError):
                 await cache.get_or_load("a", 30.0, missing)
-        assert guard.breaker.state is BreakerState.CLOSED
+        assert state_of(guard.breaker) is BreakerState.CLOSED
         assert await cache.get_or_load("a", 30.0, Source().of("a")) == b"value of a"
 
 
@@ -186,7 +186,7 @@ async def test_refused_from_the_first_call_on(
         times = await drive(cache, source, for_s=0.5)
         await cache.delete("video:1")
 
-        assert guard.breaker.state is BreakerState.OPEN
+        assert state_of(guard.breaker) is BreakerState.OPEN
     assert max(times) < 0.25
     assert context.degraded == {"cache"}
     assert sample("app_fallback_total", dependency="redis-cache", reason="refused") >= 10
@@ -205,7 +205,7 @@ async def test_frozen_opens_the_breaker_within_a_second(
         loop = asyncio.get_running_loop()
         frozen_at = loop.time()
         driving = asyncio.create_task(drive(cache, source, for_s=2.5))
-        await until(lambda: guard.breaker.state is BreakerState.OPEN)
+        await until(lambda: state_of(guard.breaker) is BreakerState.OPEN)
         opened_after_s = loop.time() - frozen_at
         times = await driving
 
@@ -229,14 +229,14 @@ async def test_it_comes_back_by_itself(
         else:
             valkey.kill()
         await drive(cache, source, for_s=1.0)
-        assert guard.breaker.state is not BreakerState.CLOSED
+        assert state_of(guard.breaker) is not BreakerState.CLOSED
         if how == "frozen":
             valkey.resume()
         else:
             valkey.start()
         driving = asyncio.create_task(drive(cache, source, for_s=BREAKER.open_s + 1.0))
         await until(
-            lambda: guard.breaker.state is BreakerState.CLOSED, within_s=BREAKER.open_s + 0.9
+            lambda: state_of(guard.breaker) is BreakerState.CLOSED, within_s=BREAKER.open_s + 0.9
         )
         await driving
 
@@ -261,9 +261,7 @@ async def test_a_cut_connection_is_no_outage(
     """Pooled connections that the server closed are replaced without anyone noticing."""
     source = Source()
     async with cache_on(valkey, metrics) as (cache, _), direct(valkey) as redis:
-        await asyncio.gather(
-            *(cache.get_or_load(str(n), 30.0, source.of("a")) for n in range(8))
-        )
+        await asyncio.gather(*(cache.get_or_load(str(n), 30.0, source.of("a")) for n in range(8)))
         await redis.execute_command("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "yes")
         for number in range(8):
             await cache.get_or_load(str(number), 30.0, source.of("a"))

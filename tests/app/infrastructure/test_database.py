@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import CursorResult, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from app.core.resilience.breaker import BreakerState
@@ -20,7 +20,7 @@ from app.infrastructure.database import (
     Database,
     database_guard,
 )
-from tests.app.conftest import until
+from tests.app.conftest import state_of, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -51,7 +51,7 @@ async def query(database: Database, statement: str, operation: str = "select") -
 
     async def run(session: AsyncSession) -> Any:
         result = await session.execute(text(statement))
-        return result.scalar() if result.returns_rows else None
+        return result.scalar() if isinstance(result, CursorResult) and result.returns_rows else None
 
     return await database.run(run, operation=operation, table="videos")
 
@@ -136,7 +136,7 @@ async def test_the_callers_mistake_is_no_outage(
         for _ in range(BREAKER.window):
             with pytest.raises(error):
                 await query(database, statement, "update")
-        assert guard.breaker.state is BreakerState.CLOSED
+        assert state_of(guard.breaker) is BreakerState.CLOSED
 
 
 async def test_refused_fails_at_once_and_recovers(postgres: Server, metrics: Metrics) -> None:
@@ -147,7 +147,7 @@ async def test_refused_fails_at_once_and_recovers(postgres: Server, metrics: Met
         failures = [await failure(database) for _ in range(BREAKER.minimum_calls + 5)]
         reasons = [reason for reason, _ in failures]
 
-        assert guard.breaker.state is BreakerState.OPEN
+        assert state_of(guard.breaker) is BreakerState.OPEN
         assert reasons[0] in {Reason.REFUSED, Reason.RESET}
         assert reasons[-1] is Reason.BREAKER_OPEN
         assert max(took_s for _, took_s in failures) < 0.25
@@ -155,7 +155,7 @@ async def test_refused_fails_at_once_and_recovers(postgres: Server, metrics: Met
         assert await until_back(database, within_s=5.0) < 2.0
         for _ in range(BREAKER.half_open_calls - 1):
             assert await query(database, "SELECT 1") == 1
-        assert guard.breaker.state is BreakerState.CLOSED
+        assert state_of(guard.breaker) is BreakerState.CLOSED
 
 
 async def test_a_restart_goes_unnoticed_when_nobody_asked(
@@ -169,7 +169,7 @@ async def test_a_restart_goes_unnoticed_when_nobody_asked(
         await asyncio.to_thread(postgres.start)
         for _ in range(POOL_SIZE):
             assert await query(database, "SELECT 1") == 1
-        assert guard.breaker.state is BreakerState.CLOSED
+        assert state_of(guard.breaker) is BreakerState.CLOSED
 
 
 async def test_frozen_ends_every_call_in_time_and_recovers(
@@ -183,14 +183,14 @@ async def test_frozen_ends_every_call_in_time_and_recovers(
 
         assert {reason for reason, _ in failures} == {Reason.TIMEOUT}
         assert max(took_s for _, took_s in failures) < CALL_TIMEOUT_S + 0.2
-        assert guard.breaker.state is BreakerState.OPEN
+        assert state_of(guard.breaker) is BreakerState.OPEN
         assert sample("db_pool_connections", state="checked_out") == 0
         assert (await failure(database))[1] < 0.05
         postgres.resume()
         assert await until_back(database, within_s=5.0) < 2.0
         for _ in range(BREAKER.half_open_calls - 1):
             assert await query(database, "SELECT 1") == 1
-        assert guard.breaker.state is BreakerState.CLOSED
+        assert state_of(guard.breaker) is BreakerState.CLOSED
         await asyncio.gather(*(query(database, "SELECT 1") for _ in range(POOL_SIZE)))
 
 
@@ -205,12 +205,14 @@ async def test_more_work_than_connections_waits_shortly_or_is_refused(
         ]
         await until(lambda: guard.bulkhead.in_flight == POOL_SIZE)
         reason, took_s = await failure(database)
-        await database.ping()  # its connection is its own, so a full pool does not look like an outage
+        await (
+            database.ping()
+        )  # its connection is its own, so a full pool does not look like an outage
         await asyncio.gather(*long_ones)
 
         assert reason is Reason.BULKHEAD_FULL
         assert took_s < MAX_WAIT_S + 0.15
-        assert guard.breaker.state is BreakerState.CLOSED
+        assert state_of(guard.breaker) is BreakerState.CLOSED
         assert await query(database, "SELECT 1") == 1
 
 
