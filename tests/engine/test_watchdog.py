@@ -21,6 +21,8 @@ from chaos.engine.control import ControlApi
 from chaos.engine.journal import JOURNAL_FILE, append, open_injections, read
 from chaos.engine.living import CONTROL_FILE
 from chaos.engine.session import OwnSession
+from chaos.engine.watchdog_link import Watchdog
+from chaos.errors import HarnessError
 from chaos.model.faults import Blackhole, Fault, Kill, Latency, Pause, Refuse
 from chaos.runtime import proctree
 from chaos.runtime.record import read_record
@@ -176,6 +178,26 @@ async def test_a_killed_runner_takes_its_own_stack_with_it(
         )
         await until(lambda: not open_injections(folder / JOURNAL_FILE), "the journal is closed")
         await until(lambda: not Path(told["stack"]).exists(), "the record is gone")
+
+
+async def test_a_run_that_ends_lets_its_watchdog_go(bench: Bench, tmp_path: Path) -> None:
+    """At the end of a run the watchdog is gone, and the stack it watched lives."""
+    async with Watchdog(ROOT, tmp_path, OwnSession(bench.stack, ROOT)) as watching:
+        process = watching._process
+        assert process is not None
+    assert process.returncode == 0
+    assert await bench.faults.residue() == []
+
+
+async def test_a_run_whose_watchdog_died_is_an_error(bench: Bench, tmp_path: Path) -> None:
+    """Since nobody watched, the run says so at its end instead of passing."""
+    with pytest.raises(HarnessError, match="the watchdog died during the run"):
+        async with Watchdog(ROOT, tmp_path, OwnSession(bench.stack, ROOT)) as watching:
+            process = watching._process
+            assert process is not None
+            process.kill()
+            await asyncio.wait_for(process.wait(), CLEAN_WITHIN_S)
+            watching.register_pid(os.getpid())
 
 
 def watchdog(*arguments: str | Path) -> subprocess.Popen[bytes]:

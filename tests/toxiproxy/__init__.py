@@ -1,0 +1,1 @@
+"""Claims about the client of Toxiproxy's control API."""
