@@ -56,7 +56,7 @@ def main() -> int:
         )
     )
     for stop in (signal.SIGTERM, signal.SIGINT):
-        # Uvicorn stops gracefully on these and then raises them again; a stop that went well is exit 0, no death by signal.
+        # Uvicorn stops gracefully on these, then raises them again; a stop that went well is exit 0.
         signal.signal(stop, lambda *_: None)
     server.run()
     metrics_server.shutdown()

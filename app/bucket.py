@@ -21,7 +21,7 @@ log = structlog.get_logger(component="storage")
 
 
 def store_client(settings: Settings, *, connections: int = 1) -> Minio:
-    """Return a client for one-shots: short limits and no retry of its own, so that its caller decides how long it waits."""
+    """Return a client for one-shots: short limits and no retry, so that its caller decides how long it waits."""
     return Minio(
         settings.s3_endpoint,
         access_key=settings.s3_access_key.get_secret_value(),

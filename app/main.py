@@ -175,9 +175,9 @@ async def _warm(database: Database) -> None:
 
 
 async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait until it has let go of what it held."""
-    task.cancel()
+    """Wait until a task has ended and let go of what it held; cancel it when that takes too long."""
     await asyncio.wait([task], timeout=SHUTDOWN_STEP_S)
+    task.cancel()
 
 
 def _version() -> str:

@@ -118,6 +118,8 @@ class Database:
     def __init__(self, url: str, guard: Guard, metrics: Metrics) -> None:
         self._guard = guard
         self._metrics = metrics
+        # The bulkhead has as many places as the pool has connections, so its wait is the wait for one.
+        self._pool_wait = metrics.db_pool_wait_seconds
         self._engine = create_async_engine(
             url,
             pool_size=guard.bulkhead.max_concurrent,
@@ -168,21 +170,22 @@ class Database:
         `operation` is `select`, `insert`, `update` or `delete`. A `select` runs without a transaction: each of its
         statements sees what is committed then. `fn` may commit itself and must not begin anything outside.
         """
-        sessions = self._reads if operation == "select" else self._sessions
+        reads = operation == "select"
+        sessions = self._reads if reads else self._sessions
         duration = self._metrics.db_query_duration_seconds.labels(operation, table)
         asked = perf_counter()
 
         async def work() -> T:
-            async with sessions() as session:
-                await session.connection()
-                begun = perf_counter()
-                self._metrics.db_pool_wait_seconds.observe(begun - asked)
-                try:
+            begun = perf_counter()
+            self._pool_wait.observe(begun - asked)
+            try:
+                async with sessions() as session:
                     result = await fn(session)
-                    await session.commit()
-                finally:
-                    duration.observe(perf_counter() - begun)
-                return result
+                    if not reads:
+                        await session.commit()
+                    return result
+            finally:
+                duration.observe(perf_counter() - begun)
 
         return await self._guard.call(work)
 
@@ -211,7 +214,7 @@ class Database:
         """Close every connection."""
         await self._engine.dispose()
         if self._ping_connection is not None:
-            await self._ping_connection.close(timeout=CLOSE_TIMEOUT_S)
+            self._ping_connection.terminate()
             self._ping_connection = None
 
 

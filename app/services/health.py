@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
@@ -115,6 +116,7 @@ class HealthChecker:
         self._clock = clock
         self._results: dict[str, _Result] = {}
         self._watchers: list[asyncio.Task[None]] = []
+        self._closing = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         """Start watching; the first checks begin at once."""
@@ -126,10 +128,14 @@ class HealthChecker:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop watching."""
-        for watcher in self._watchers:
-            watcher.cancel()
-        await asyncio.wait(self._watchers, timeout=self._timeout_s)
+        """Stop watching. A check under way ends by itself, within its limit.
+
+        It is not cancelled: redis-py swallows a cancellation that comes while it connects, and asyncpg leaves an
+        error behind that nobody can fetch.
+        """
+        self._closing.set()
+        if self._watchers:
+            await asyncio.wait(self._watchers, timeout=2 * self._timeout_s)
 
     def report(self) -> HealthReport:
         """Return what is known now. What was last seen too long ago counts as not known, and so as failed."""
@@ -164,7 +170,7 @@ class HealthChecker:
         )
 
     async def _watch(self, dependency: Dependency) -> None:
-        while True:
+        while not self._closing.is_set():
             started = self._clock()
             cause = await self._ask(dependency)
             ended = self._clock()
@@ -172,7 +178,10 @@ class HealthChecker:
             result = _Result(cause, ended - started, ended)
             self._results[dependency.name] = result
             self._publish(dependency, before, result)
-            await asyncio.sleep(max(0.0, started + self._interval_s - self._clock()))
+            pause_s = max(0.0, started + self._interval_s - self._clock())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._closing.wait()
 
     async def _ask(self, dependency: Dependency) -> Cause | None:
         try:
