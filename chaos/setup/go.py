@@ -46,7 +46,8 @@ class GoBuilds:
         limit.start()
         last = "no output"
         try:
-            with log.open("w") as out:
+            # The context also closes the pipe and waits.
+            with process, log.open("w") as out:
                 for line in process.stderr or ():
                     out.write(line)
                     # With -v, Go names a package when it compiles it and talks of downloads as "go: …".
@@ -54,15 +55,14 @@ class GoBuilds:
                         continue
                     last = line.strip() or last
                     on_package()
-            code = process.wait(BUILD_WITHIN_S)
         finally:
-            limit.cancel()
             _kill(process)
+            limit.cancel()
             with self._lock:
                 self._running.discard(process)
         if is_late.is_set():
             raise SetupError(f"{pin} did not build within {BUILD_WITHIN_S:g} s; {NEXT_STEP}")
-        if code:
+        if process.returncode:
             raise SetupError(f"{pin} did not build: {last} (all of it: {log}); {NEXT_STEP}")
 
     def end(self) -> None:

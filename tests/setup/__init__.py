@@ -1,0 +1,1 @@
+"""Tests of getting onto a machine what a run needs."""
