@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 UP_WITHIN_S = 60.0
+END_WITHIN_S = 10.0
 URLS = (
     ("app", 8000, "/docs", "the backend"),
     ("app", 9000, "/metrics", "its metrics"),
@@ -74,6 +76,9 @@ async def take_down(root: Path) -> int:
     if control is not None and _alive(control.pid):
         async with _living(root) as stack:
             residue = await stack.down()
+        until = time.monotonic() + END_WITHIN_S
+        while _alive(control.pid) and time.monotonic() < until:  # noqa: ASYNC110 (not our child)
+            await asyncio.sleep(0.02)
     else:
         (state / CONTROL_FILE).unlink(missing_ok=True)
         found = sorted((state / "stacks").glob("*/stack.json"))

@@ -96,15 +96,12 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def processes_of(marker: str) -> list[str]:
     """Return the command lines of all processes whose environment holds `marker`."""
     found = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or entry.name == str(os.getpid()):
             continue
         try:
-            environment = Path(f"/proc/{entry}/environ").read_bytes()
-            if marker.encode() in environment:
-                found.append(
-                    Path(f"/proc/{entry}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-                )
+            if marker.encode() in (entry / "environ").read_bytes():
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except OSError:
             continue
     return found
