@@ -191,13 +191,15 @@ async def test_a_run_that_ends_lets_its_watchdog_go(bench: Bench, tmp_path: Path
 
 async def test_a_run_whose_watchdog_died_is_an_error(bench: Bench, tmp_path: Path) -> None:
     """Since nobody watched, the run says so at its end instead of passing."""
+    watching = Watchdog(ROOT, tmp_path, OwnSession(bench.stack, ROOT))
+    await watching.__aenter__()
+    process = watching._process
+    assert process is not None
+    process.kill()
+    await asyncio.wait_for(process.wait(), CLEAN_WITHIN_S)
+    watching.register_pid(os.getpid())
     with pytest.raises(HarnessError, match="the watchdog died during the run"):
-        async with Watchdog(ROOT, tmp_path, OwnSession(bench.stack, ROOT)) as watching:
-            process = watching._process
-            assert process is not None
-            process.kill()
-            await asyncio.wait_for(process.wait(), CLEAN_WITHIN_S)
-            watching.register_pid(os.getpid())
+        await watching.__aexit__(None, None, None)
 
 
 def watchdog(*arguments: str | Path) -> subprocess.Popen[bytes]:
