@@ -77,63 +77,53 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(act=act)
         return command
 
-    def add_stack(command: argparse.ArgumentParser) -> None:
-        command.add_argument(
-            "--time-scale",
-            type=float,
-            default=DEFAULT_TIME_SCALE,
-            metavar="S",
-            help="compress alert time by S (default 60)",
-        )
-        command.add_argument(
-            "--port-base", type=int, metavar="PORT", help="first port of the block to use"
-        )
-
     listing = add("list", _list, "list the scenarios")
     listing.add_argument("--json", action="store_true", help="as JSON")
     add("setup", _setup, "get every server that a run needs")
     doctor = add("doctor", _doctor, "say what is missing on this machine and how to get it")
     doctor.add_argument("--json", action="store_true", help="as JSON")
-    run = add("run", _run, "run scenarios and judge them")
-    run.add_argument("names", nargs="*", metavar="SCENARIO")
-    run.add_argument("--all", action="store_true", help="every scenario")
-    run.add_argument(
-        "--gate", action="store_true", help="the short CI set, with suite JUnit and summary"
-    )
-    run.add_argument("--runtime", default="local", help="what brings the system up (default local)")
-    run.add_argument(
-        "--rate", type=float, metavar="RPS", help="arrivals a second instead of the scenario's"
-    )
-    run.add_argument("--seed", type=int, help="seed of the load instead of the scenario's")
-    run.add_argument("--out", type=Path, default=RUNS, metavar="DIR", help="where run folders go")
-    run.add_argument(
-        "--dry-run", action="store_true", help="rehearse only: show the timeline and stop"
-    )
-    run.add_argument("--no-color", action="store_true", help="no colours")
-    run.add_argument(
-        "--json", action="store_true", help="one JSON line a verdict on standard output"
-    )
-    add_stack(run)
-    add_stack(add("up", _up, "bring a stack up to play with"))
+    _add_run(add("run", _run, "run scenarios and judge them"))
+    _add_stack(add("up", _up, "bring a stack up to play with"))
     add("down", _down, "end the living stack")
     add("status", _status, "show the living stack")
-    inject = add(
-        "inject", _inject, "break something on the living stack: KIND TARGET [name=value] [for=30s]"
-    )
+    inject = add("inject", _inject, "break something: KIND TARGET [name=value] [for=30s]")
     inject.add_argument("fault", nargs="+")
     add("heal", _heal, "undo every fault on the living stack")
     loadtest = add("loadtest", _loadtest, "open the Locust web UI on a living stack")
     loadtest.add_argument("--web-port", type=int, default=8089)
-    add_stack(loadtest)
+    _add_stack(loadtest)
     judge = add("judge", _judge, "judge a run folder again")
     judge.add_argument("folder", type=Path)
-    report = add(
-        "report",
-        _report,
-        "render a run folder again (the newest when none is given), and the index",
-    )
+    report = add("report", _report, "render a run folder again (or the newest), and the index")
     report.add_argument("folder", type=Path, nargs="?")
     return parser
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    run.add_argument("names", nargs="*", metavar="SCENARIO")
+    run.add_argument("--all", action="store_true", help="every scenario")
+    run.add_argument("--gate", action="store_true", help="the CI set, with JUnit and summary")
+    run.add_argument("--runtime", default="local", help="what brings the system up (default local)")
+    run.add_argument("--rate", type=float, metavar="RPS", help="arrivals a second")
+    run.add_argument("--seed", type=int, help="seed of the load")
+    run.add_argument("--out", type=Path, default=RUNS, metavar="DIR", help="where run folders go")
+    run.add_argument("--dry-run", action="store_true", help="show the timeline and stop")
+    run.add_argument("--no-color", action="store_true", help="no colours")
+    run.add_argument(
+        "--json", action="store_true", help="one JSON line a verdict on standard output"
+    )
+    _add_stack(run)
+
+
+def _add_stack(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--time-scale",
+        type=float,
+        default=DEFAULT_TIME_SCALE,
+        metavar="S",
+        help="compress alert time by S (default 60)",
+    )
+    command.add_argument("--port-base", type=int, metavar="PORT", help="first port of the block")
 
 
 def _list(options: argparse.Namespace, _given: list[str]) -> int:

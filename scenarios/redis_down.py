@@ -18,7 +18,8 @@ DEPENDENCY = (("dependency", "redis-cache"),)
 
 SCENARIO = Scenario(
     name="redis-down",
-    claim="While Redis refuses connections, cached routes answer from the database, degraded but fast and without errors.",
+    claim="While Redis refuses connections, cached routes answer from the database, degraded but fast "
+    "and without errors.",
     load=EVERYDAY,
     phases=(
         Phase("warm-up", 3),

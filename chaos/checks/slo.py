@@ -70,65 +70,51 @@ def slo_breaks(expectation: SloBreaks, evidence: Evidence, system: System) -> Fi
 
 def latency_ratio(expectation: LatencyRatio, evidence: Evidence, _system: System) -> Finding:
     """Judge a latency quantile of the fault phase against the same quantile of the baseline in the same run."""
-    start, end = in_force(evidence, expectation.phase)
-    problem = ""
+    window = in_force(evidence, expectation.phase)
     if expectation.after_breaker:
-        opened = [
-            e.t_s
-            for e in evidence.log_events
-            if e.event == "breaker_opened"
-            and e.fields.get("breaker") == expectation.after_breaker
-            and start <= e.t_s <= end
-        ]
-        if opened:
-            start = opened[0]
-        else:
-            problem = f"breaker {expectation.after_breaker} was never seen to open"
-    now = latency_ms(select(evidence, (start, end), expectation.routes))
-    base = latency_ms(
-        select(evidence, evidence.plan.window(expectation.baseline), expectation.routes)
-    )
-    name = f"p{expectation.quantile * 100:.0f} against {expectation.baseline}"
-    if not problem and min(len(now), len(base)) < MIN_FOR_QUANTILE:
-        problem = f"{len(now)} and {len(base)} arrivals are too few for a p95; expected {MIN_FOR_QUANTILE} each"
-    if problem:
-        return Finding(
-            "slo",
-            name,
-            expectation.phase,
-            Verdict.INCONCLUSIVE,
-            None,
-            expectation.max_ratio,
-            "ratio",
-            problem,
-        )
+        opened = _opened_s(expectation.after_breaker, evidence, window)
+        if opened is None:
+            text = f"breaker {expectation.after_breaker} was never seen to open"
+            return _ratio(expectation, Verdict.INCONCLUSIVE, None, text)
+        window = (opened, window[1])
+    baseline = evidence.plan.window(expectation.baseline)
+    now = latency_ms(select(evidence, window, expectation.routes))
+    base = latency_ms(select(evidence, baseline, expectation.routes))
+    if min(len(now), len(base)) < MIN_FOR_QUANTILE:
+        text = f"{len(now)} and {len(base)} arrivals; expected {MIN_FOR_QUANTILE} each for a p95"
+        return _ratio(expectation, Verdict.INCONCLUSIVE, None, text)
     now_ms = float(np.quantile(now, expectation.quantile, method="higher"))
     base_ms = float(np.quantile(base, expectation.quantile, method="higher"))
     if not np.isfinite(base_ms) or base_ms <= 0:
         text = f"the baseline's own quantile is {base_ms} ms, so there is nothing to compare with"
-        return Finding(
-            "slo",
-            name,
-            expectation.phase,
-            Verdict.INCONCLUSIVE,
-            None,
-            expectation.max_ratio,
-            "ratio",
-            text,
-        )
+        return _ratio(expectation, Verdict.INCONCLUSIVE, None, text)
     ratio = now_ms / base_ms
-    measured = ratio if np.isfinite(ratio) else None
-    return Finding(
-        kind="slo",
-        name=name,
-        phase=expectation.phase,
-        verdict=Verdict.PASS if ratio <= expectation.max_ratio else Verdict.FAIL,
-        measured=measured,
-        limit=expectation.max_ratio,
-        unit="ratio",
-        sentence=f"p{expectation.quantile * 100:.0f} of {len(now)} arrivals {now_ms:.1f} ms against "
-        f"{base_ms:.1f} ms in {expectation.baseline}: {ratio:.2f} times, limit {expectation.max_ratio:g}",
+    text = (
+        f"p{expectation.quantile * 100:.0f} of {len(now)} arrivals {now_ms:.1f} ms against "
+        f"{base_ms:.1f} ms in {expectation.baseline}: {ratio:.2f} times, "
+        f"limit {expectation.max_ratio:g}"
     )
+    verdict = Verdict.PASS if ratio <= expectation.max_ratio else Verdict.FAIL
+    return _ratio(expectation, verdict, ratio if np.isfinite(ratio) else None, text)
+
+
+def _opened_s(breaker: str, evidence: Evidence, window: tuple[float, float]) -> float | None:
+    times = (
+        event.t_s
+        for event in evidence.log_events
+        if event.event == "breaker_opened"
+        and event.fields.get("breaker") == breaker
+        and window[0] <= event.t_s <= window[1]
+    )
+    return min(times, default=None)
+
+
+def _ratio(
+    expectation: LatencyRatio, verdict: Verdict, measured: float | None, sentence: str
+) -> Finding:
+    name = f"p{expectation.quantile * 100:.0f} against {expectation.baseline}"
+    limit = expectation.max_ratio
+    return Finding("slo", name, expectation.phase, verdict, measured, limit, "ratio", sentence)
 
 
 def _bad(slo: Slo, rows: pd.DataFrame) -> np.ndarray:

@@ -24,7 +24,7 @@ from chaos.engine.living import CONTROL_FILE, state_folder
 from chaos.engine.monitor import NOWHERE
 from chaos.engine.session import OwnSession, read_topology, runtime_for
 from chaos.engine.watchdog_link import Watchdog
-from chaos.errors import ChaosError, UsageError
+from chaos.errors import ChaosError, HarnessError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -140,7 +140,9 @@ class ControlApi:
         fault, for_s = parse_fault(str(body["fault"]), self.topology)
         async with self.acting:
             until_s = self.faults.now_s() + for_s
-            await self.faults.apply(fault, "by-hand", until_s)
+            problem = await self.faults.apply(fault, "by-hand", until_s)
+        if problem:
+            raise HarnessError(problem)
         if self._ends is None or self._ends.done():
             self._ends = asyncio.create_task(self._end_faults())
         return {"fault": fault.sentence, "for_s": for_s}
@@ -186,26 +188,25 @@ async def serve(root: Path, time_scale: float, port_base: int | None) -> None:
         loop.add_signal_handler(number, api.stopping.set)
     runner = web.AppRunner(api.app(), access_log=None)
     control = state / CONTROL_FILE
-    try:
-        async with Watchdog(root, stack.folder, session):
+    # The watchdog stays until the stack is down: until then there is something to undo.
+    async with Watchdog(root, stack.folder, session):
+        try:
             await session.reset_monitoring(NOWHERE, rate_rps=HAND_RATE_RPS)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
-            port = runner.addresses[0][1]
-            _write_private(
-                control, {"url": f"http://127.0.0.1:{port}", "token": api.token, "pid": os.getpid()}
-            )
+            url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            _write_private(control, {"url": url, "token": api.token, "pid": os.getpid()})
             _say("ready")
             await api.stopping.wait()
             await asyncio.sleep(0.1)  # the answer to /down leaves before the socket closes
-    finally:
-        control.unlink(missing_ok=True)
-        await runner.cleanup()
-        if not api.down:
-            with contextlib.suppress(ChaosError):
-                await faults.heal_all()
-            await session.close()
+        finally:
+            control.unlink(missing_ok=True)
+            await runner.cleanup()
+            if not api.down:
+                with contextlib.suppress(ChaosError):
+                    await faults.heal_all()
+                await session.close()
 
 
 def _write_private(path: Path, data: Body) -> None:

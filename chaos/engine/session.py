@@ -102,7 +102,10 @@ def runtime_for(name: str, root: Path, time_scale: float, port_base: int | None)
     if name not in RUNTIMES:
         raise unknown("runtime", name, RUNTIMES)
     return LocalRuntime(
-        root=root, state=state_folder(root), port_base=port_base, render=MonitoringRender(time_scale)
+        root=root,
+        state=state_folder(root),
+        port_base=port_base,
+        render=MonitoringRender(time_scale),
     )
 
 

@@ -85,25 +85,10 @@ def evidence(**changes: Any) -> Evidence:
     """Return the evidence of a run in which everything went as promised, with `changes` on top."""
     rows = changes.pop("arrivals", None)
     rows = arrivals() if rows is None else rows
-    plan = Plan(
-        scenario="cache-down",
-        claim="claim",
-        seed=1,
-        time_scale=60,
-        runtime="local",
-        rate_rps=200,
-        arrivals="uniform",
-        journeys=(("read", 1.0),),
-        phases=PHASES,
-        intended=changes.pop("intended", len(rows)),
-        topology_digest="d",
-        anchor_wall=1_000_000.0,
-        anchor_monotonic=10.0,
-    )
-    counts = rows["class"].value_counts().to_dict() if len(rows) else {}
+    intended = changes.pop("intended", len(rows))
     down = {"dependency": "cache"}
     whole = Evidence(
-        plan=plan,
+        plan=_plan(intended),
         arrivals=rows,
         samples=pd.DataFrame(columns=list(SAMPLE_COLUMNS)),
         alert_events=(
@@ -125,26 +110,52 @@ def evidence(**changes: Any) -> Evidence:
             LogEvent(32.9, "app", "breaker_closed", {"breaker": "cache"}),
         ),
         invariants={"residue_start": [], "residue_end": []},
-        monitoring={
-            "alive": True,
-            "rules_loaded": [a.name for a in SYSTEM.alerts],
-            "iterations_missed": 0,
-            "evaluation_failures": 0,
-            "watchdog_delivered": True,
-            "scrapes_expected": {"api": 160},
-            "scrapes_seen": {"api": 160},
-            "scrapes_failed": {"api": 0},
-            "server_outcomes": {"ok": counts.get("ok", 0), "degraded": counts.get("degraded", 0)},
-            "alerts_history": [],
-        },
-        generator={
-            "send_lag_p99_ms": 2.0,
-            "send_lag_p50_ms": 0.5,
-            "generator_cpu": 0.2,
-            "finished": True,
-        },
+        monitoring=_monitoring(rows),
+        generator=GENERATOR,
     )
     return replace(whole, **changes)
+
+
+GENERATOR = {
+    "send_lag_p99_ms": 2.0,
+    "send_lag_p50_ms": 0.5,
+    "generator_cpu": 0.2,
+    "finished": True,
+}
+
+
+def _plan(intended: int) -> Plan:
+    return Plan(
+        scenario="cache-down",
+        claim="claim",
+        seed=1,
+        time_scale=60,
+        runtime="local",
+        rate_rps=200,
+        arrivals="uniform",
+        journeys=(("read", 1.0),),
+        phases=PHASES,
+        intended=intended,
+        topology_digest="d",
+        anchor_wall=1_000_000.0,
+        anchor_monotonic=10.0,
+    )
+
+
+def _monitoring(rows: pd.DataFrame) -> dict[str, Any]:
+    counts = rows["class"].value_counts().to_dict() if len(rows) else {}
+    return {
+        "alive": True,
+        "rules_loaded": [a.name for a in SYSTEM.alerts],
+        "iterations_missed": 0,
+        "evaluation_failures": 0,
+        "watchdog_delivered": True,
+        "scrapes_expected": {"api": 160},
+        "scrapes_seen": {"api": 160},
+        "scrapes_failed": {"api": 0},
+        "server_outcomes": {"ok": counts.get("ok", 0), "degraded": counts.get("degraded", 0)},
+        "alerts_history": [],
+    }
 
 
 def json_labels(**labels: str) -> str:

@@ -14,6 +14,8 @@ from chaos.model.evidence import ARRIVAL_CLASSES, ARRIVAL_COLUMNS
 from chaos.model.run import AlertRecord, InjectionRecord, PhaseWindow, Plan, RunResult
 from chaos.model.slo import wilson
 from chaos.model.verdict import Finding, Verdict
+from tests.reports.files import dump as _dump
+from tests.reports.files import lines as _lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -394,11 +396,3 @@ def _findings(story: Story, arrivals: pd.DataFrame) -> Iterable[Finding]:
     yield Finding("witness", "refuse redis-cache", "fault", seen, 11.98, None, "s in force", text)
     text = "send lag p99 1.38 ms (limit 50 ms), 0 dropped, 0 unaccounted"
     yield Finding("honesty", "generator is sound", "run", Verdict.PASS, 1.38, 50.0, "ms", text)
-
-
-def _dump(path: Path, data: dict[str, Any]) -> None:
-    path.write_text(json.dumps(data))
-
-
-def _lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -13,6 +13,12 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply."""
+    _create_users()
+    _create_videos()
+    _create_views()
+
+
+def _create_users() -> None:
     op.create_table(
         "users",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -27,6 +33,8 @@ def upgrade() -> None:
     )
     op.create_index("uq_users_email_lower", "users", [sa.text("lower(email)")], unique=True)
 
+
+def _create_videos() -> None:
     op.create_table(
         "videos",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -53,6 +61,8 @@ def upgrade() -> None:
         postgresql_where=sa.text("published_at IS NOT NULL"),
     )
 
+
+def _create_views() -> None:
     op.create_table(
         "video_views",
         sa.Column("id", sa.Uuid(), nullable=False),
