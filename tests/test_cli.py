@@ -50,7 +50,7 @@ def test_bad_input_is_one_line_and_exit_2(
     assert "Traceback" not in error
 
 
-def test_a_missing_tool_names_the_command_that_mends_it(
+def test_a_missing_tool_names_its_remedy(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A tool that points nowhere is found before anything starts."""
@@ -59,7 +59,7 @@ def test_a_missing_tool_names_the_command_that_mends_it(
 
     assert code == 2
     assert "versitygw" in error
-    assert "make setup" in error
+    assert "correct or unset it" in error
 
 
 def test_a_taken_port_block_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
