@@ -17,6 +17,8 @@ from tests.app.servers import free_port
 from tests.app.system import serving
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fastapi import FastAPI
 
     from tests.app.system import System
@@ -192,9 +194,9 @@ async def test_without_cache(system: System) -> None:
             assert "x-degraded" not in expected.headers
 
 
-async def test_without_store(system: System) -> None:
+async def test_without_store(system: System, tmp_path: Path) -> None:
     """With S3 refused a thumbnail is a placeholder that no browser keeps, marked as degraded."""
-    away = system.settings(s3_endpoint=f"127.0.0.1:{free_port()}", local_store_dir="/nonexistent")
+    away = system.settings(s3_endpoint=f"127.0.0.1:{free_port()}", local_store_dir=tmp_path)
     async with serving(away) as app:
         answer = await call(app, "GET", f"{DETAIL}/thumbnail")
 

@@ -81,3 +81,23 @@ async def test_no_time_left_is_zero_not_negative() -> None:
     with pytest.raises(DeadlineExceededError):
         await late()
     assert left == [0.0]
+
+
+async def test_extended() -> None:
+    """A deadline that is extended lets its body go on, and says how much is left."""
+    async with deadline(0.02) as limit:
+        limit.extend(5.0)
+        await asyncio.sleep(0.04)
+        assert 4.0 < remaining_s() <= 5.0
+
+    assert remaining_s() == inf
+
+
+async def test_extended_too_late() -> None:
+    """Once its time is over, a deadline stays over."""
+    with pytest.raises(DeadlineExceededError):
+        async with deadline(0.01) as limit:
+            try:
+                await asyncio.sleep(5)
+            finally:
+                limit.extend(5.0)
