@@ -106,7 +106,7 @@ class Metrics:
                 self.cache_operations_total.labels(operation, result)
         self.db_query_duration_seconds = Histogram(
             "db_query_duration_seconds",
-            "Time of a unit of database work, waiting for a connection not included",
+            "Time of a unit of database work, from its turn at a connection to its end",
             ("operation", "table"),
             buckets=DB_BUCKETS_S,
             registry=registry,

@@ -45,7 +45,6 @@ DEPENDENCY = "s3"
 CONNECT_TIMEOUT_S = 0.25
 READ_TIMEOUT_S = 0.5  # between two pieces of an answer
 CALL_TIMEOUT_S = 0.75  # in total
-PROBE_TIMEOUT_S = 0.4
 MAX_CONCURRENT = 8
 # More threads than the bulkhead lets in: these stand in while others are still stuck in calls given up.
 MAX_THREADS = 12
@@ -117,7 +116,6 @@ def object_store_guard(metrics: Metrics) -> Guard:
     return build_guard(
         DEPENDENCY,
         timeout_s=CALL_TIMEOUT_S,
-        probe_timeout_s=PROBE_TIMEOUT_S,
         breaker=BREAKER,
         max_concurrent=MAX_CONCURRENT,
         max_waiting=2 * MAX_CONCURRENT,
@@ -161,7 +159,8 @@ class ObjectStore:
 
     async def get(self, key: str) -> StoredObject:
         """Return the object. Raises ObjectMissingError, DependencyUnavailableError."""
-        return await self._guard.call(partial(self._in_thread, partial(self._get, key)))
+        work = partial(self._in_thread, partial(self._get, key))
+        return await self._guard.call(work, probe_beside=True)
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
         """Store the object as a whole; when this returns it is durable. Raises DependencyUnavailableError."""

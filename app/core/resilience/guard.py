@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -14,10 +15,11 @@ from app.core.resilience.breaker import (
     BreakerConfig,
     BreakerOpenError,
     BreakerState,
+    Permit,
     Transition,
 )
 from app.core.resilience.bulkhead import Bulkhead, BulkheadFullError
-from app.core.resilience.deadline import remaining_s
+from app.core.resilience.deadline import clear_deadline, remaining_s
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -106,32 +108,63 @@ class Guard:
         # A probe is a user's request spent on a dependency that was just ill: it gets less patience.
         self.probe_timeout_s = timeout_s if probe_timeout_s is None else probe_timeout_s
         self._classify = classify
+        self._probes: set[asyncio.Task[None]] = set()
 
-    async def call(self, fn: Callable[[], Awaitable[T]]) -> T:
+    async def call(self, fn: Callable[[], Awaitable[T]], *, probe_beside: bool = False) -> T:
         """Run `fn` within all limits; raise `DependencyUnavailableError` when the dependency failed.
 
         An error that is not the dependency's (by `classify`) passes through and counts as an answer.
+
+        With `probe_beside` no caller ever waits for a probe: while the breaker is not closed each call is refused at
+        once, and those that the breaker picks as probes run for nobody, beside it. For calls that have a fallback and
+        change nothing.
         """
+        if probe_beside and self.breaker.state is not BreakerState.CLOSED:
+            if not self.breaker.refusing:
+                self._start_probe(fn)
+            raise self._breaker_is_open()
         if self.breaker.refusing:
             # Before the bulkhead: while stuck calls still hold its slots, nobody should wait for one.
-            raise DependencyUnavailableError(
-                self.dependency, Reason.BREAKER_OPEN, self.breaker.config.open_s
-            )
+            raise self._breaker_is_open()
         try:
             async with self.bulkhead:
-                return await self._run(fn)
+                try:
+                    permit = self.breaker.acquire()
+                except BreakerOpenError as refused:
+                    raise self._breaker_is_open() from refused
+                return await self._run(fn, permit)
         except BulkheadFullError as full:
             raise DependencyUnavailableError(self.dependency, Reason.BULKHEAD_FULL) from full
-        except BreakerOpenError as refused:
-            raise DependencyUnavailableError(
-                self.dependency, Reason.BREAKER_OPEN, self.breaker.config.open_s
-            ) from refused
 
-    async def _run(self, fn: Callable[[], Awaitable[T]]) -> T:
+    def _breaker_is_open(self) -> DependencyUnavailableError:
+        return DependencyUnavailableError(
+            self.dependency, Reason.BREAKER_OPEN, self.breaker.config.open_s
+        )
+
+    def _start_probe(self, fn: Callable[[], Awaitable[object]]) -> None:
+        """Run `fn` as a probe in a task of its own, which outlives the request and its deadline."""
+        permit = self.breaker.acquire()
+        context = copy_context()
+        context.run(clear_deadline)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._probe(fn, permit), context=context)
+        self._probes.add(task)
+        task.add_done_callback(self._probes.discard)
+
+    async def _probe(self, fn: Callable[[], Awaitable[object]], permit: Permit) -> None:
+        try:
+            async with self.bulkhead:
+                await self._run(fn, permit)
+        except BulkheadFullError:
+            self.breaker.cancelled(permit)
+        except Exception as error:  # noqa: BLE001 - the breaker has heard of it, and nobody waits
+            log.debug("probe_failed", breaker=self.dependency, error_type=type(error).__name__)
+
+    async def _run(self, fn: Callable[[], Awaitable[T]], permit: Permit) -> T:
         left_s = remaining_s()
         if left_s <= 0:
+            self.breaker.cancelled(permit)
             raise DependencyUnavailableError(self.dependency, Reason.DEADLINE)
-        permit = self.breaker.acquire()
         patience_s = self.probe_timeout_s if permit.probe else self.timeout_s
         timeout = asyncio.timeout(min(patience_s, left_s))
         try:

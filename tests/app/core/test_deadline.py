@@ -95,9 +95,13 @@ async def test_extended() -> None:
 
 async def test_extended_too_late() -> None:
     """Once its time is over, a deadline stays over."""
-    with pytest.raises(DeadlineExceededError):
+
+    async def late() -> None:
         async with deadline(0.01) as limit:
             try:
                 await asyncio.sleep(5)
             finally:
                 limit.extend(5.0)
+
+    with pytest.raises(DeadlineExceededError):
+        await late()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,7 @@ from app.core.resilience.guard import (
     build_guard,
     classify,
 )
-from tests.app.conftest import state_of
+from tests.app.conftest import state_of, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
 BREAKER = BreakerConfig(window=10, minimum_calls=5, slow_call_s=0.05, open_s=0.05)
 
 
-def make(metrics: Metrics, **changes: float) -> Guard:
+def make(metrics: Metrics, *, breaker: BreakerConfig = BREAKER, **changes: float) -> Guard:
     """Build a guard of the cache with short times."""
     values: dict[str, float] = {"timeout_s": 0.05, "max_concurrent": 10} | changes
-    return build_guard("redis-cache", breaker=BREAKER, gauge=metrics, **values)  # type: ignore[arg-type]
+    return build_guard("redis-cache", breaker=breaker, gauge=metrics, **values)  # type: ignore[arg-type]
 
 
 async def hang() -> None:
@@ -181,6 +182,65 @@ async def test_a_probe_gets_less_patience(metrics: Metrics) -> None:
 
     async with asyncio.timeout(1.0):
         assert await reason_of(guard, hang) is Reason.TIMEOUT
+
+
+async def test_probes_beside_make_nobody_wait(metrics: Metrics) -> None:
+    """Of 50 calls in half-open none waits: three run on for nobody, and their outcome decides."""
+    guard = make(metrics, timeout_s=5.0, breaker=replace(BREAKER, slow_call_s=5.0))
+    await open_breaker(guard)
+    await asyncio.sleep(BREAKER.open_s)
+    release, entered = asyncio.Event(), 0
+
+    async def probe() -> None:
+        nonlocal entered
+        entered += 1
+        await release.wait()
+
+    async with deadline(0.2):
+        for _ in range(50):
+            with pytest.raises(DependencyUnavailableError) as refused:
+                await guard.call(probe, probe_beside=True)
+            assert refused.value.reason is Reason.BREAKER_OPEN
+    await until(lambda: entered == 3)
+    # The probes outlive the deadline of the request that they were beside.
+    await asyncio.sleep(0.25)
+    release.set()
+    await until(lambda: state_of(guard.breaker) is BreakerState.CLOSED)
+
+    assert entered == 3
+    await guard.call(probe, probe_beside=True)
+    assert entered == 4
+
+
+@pytest.mark.parametrize("error", [ConnectionRefusedError(), LookupError("caller's own")])
+async def test_a_probe_beside_that_fails_disturbs_nobody(
+    metrics: Metrics, error: Exception
+) -> None:
+    """Its error goes to the breaker and nowhere else: an outage reopens it, a caller's own error is an answer."""
+    guard = make(metrics)
+    await open_breaker(guard)
+    await asyncio.sleep(BREAKER.open_s)
+    for _ in range(BREAKER.half_open_calls):
+        with pytest.raises(DependencyUnavailableError):
+            await guard.call(failing(error), probe_beside=True)  # type: ignore[arg-type]
+    await until(lambda: guard.breaker.state is not BreakerState.HALF_OPEN)
+
+    answered = isinstance(error, LookupError)
+    assert state_of(guard.breaker) is (BreakerState.CLOSED if answered else BreakerState.OPEN)
+
+
+async def test_a_probe_beside_without_room_is_given_back(metrics: Metrics) -> None:
+    """While stuck calls fill the bulkhead the probes find no room, and the breaker does not wedge."""
+    guard = make(metrics, max_concurrent=1, timeout_s=5.0)
+    await open_breaker(guard)
+    await asyncio.sleep(BREAKER.open_s)
+    async with guard.bulkhead:
+        for _ in range(20):
+            with pytest.raises(DependencyUnavailableError):
+                await guard.call(hang, probe_beside=True)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert not guard.breaker.refusing
 
 
 async def test_transitions_are_logged_once_and_shown(

@@ -12,7 +12,14 @@ from redis.asyncio import Redis
 from app.core.context import RequestContext, current
 from app.core.errors import NotFoundError
 from app.core.resilience.breaker import BreakerState
-from app.infrastructure.cache import BREAKER, CALL_TIMEOUT_S, LINGER_S, Cache, cache_guard
+from app.infrastructure.cache import (
+    BREAKER,
+    CALL_TIMEOUT_S,
+    LINGER_S,
+    SOCKET_TIMEOUT_S,
+    Cache,
+    cache_guard,
+)
 from tests.app.conftest import state_of, until
 
 if TYPE_CHECKING:
@@ -211,9 +218,8 @@ async def test_frozen_opens_the_breaker_within_a_second(
 
     assert opened_after_s < 1.0
     assert max(times) < CALL_TIMEOUT_S + 0.2
-    # After the breaker opened only its few probes wait.
-    after = times[int((opened_after_s + 0.1) * RATE_RPS) :]
-    assert sum(took_s > 0.05 for took_s in after) <= 3 * BREAKER.half_open_calls
+    # Nobody waits for a probe: what began after the breaker opened never takes as long as a stuck call.
+    assert max(times[int((opened_after_s + 0.1) * RATE_RPS) :]) < SOCKET_TIMEOUT_S
     assert sample("app_fallback_total", dependency="redis-cache", reason="timeout") >= 10
 
 
