@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from tests.app.servers import PostgresCluster
 from tests.app.system import run_module
-
-if TYPE_CHECKING:
-    from tests.app.servers import Server
 
 ALEMBIC = ("alembic", "-c", "app/alembic.ini")
 
 
-def test_up_down_up(postgres: Server) -> None:
+def test_up_down_up() -> None:
     """Up, down to nothing and up again works, and the result is what the models say."""
-    url = f"postgresql+asyncpg://socialflow:socialflow@{postgres.address}/socialflow"
-    for step in (("upgrade", "head"), ("downgrade", "base"), ("upgrade", "head"), ("check",)):
-        done = run_module({"DATABASE_URL": url}, *ALEMBIC, *step)
-        assert done.returncode == 0, done.stdout + done.stderr
-    done = run_module({"DATABASE_URL": url}, *ALEMBIC, "downgrade", "base")
-    assert done.returncode == 0
+    with PostgresCluster.made() as cluster, cluster.running() as postgres:
+        url = f"postgresql+asyncpg://socialflow:socialflow@{postgres.address}/socialflow"
+        for step in (("upgrade", "head"), ("downgrade", "base"), ("upgrade", "head"), ("check",)):
+            done = run_module({"DATABASE_URL": url}, *ALEMBIC, *step)
+            assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_without_address() -> None:
