@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 VERIFY_WITHIN_S: Final = 20.0
 AT_ONCE: Final = 2
 """Two builds at once: one downloads or links, which uses one core at most, while the other compiles."""
-LOCK_POLL_S: Final = 0.2
+POLL_S: Final = 0.2
 
 
 def run_setup(echo: Callable[[str], None], *, pins: Path = PINS, links: Path = LINKS) -> None:
@@ -72,21 +72,21 @@ def _build_missing(pins: tuple[Pin, ...], echo: Callable[[str], None]) -> None:
     echo(f"building {len(missing)} of {len(pins)} servers into {cache()}, once for this user")
     _sweep()
     builds = GoBuilds()
-    failures: list[SetupError] = []
     with Progress(echo) as progress, ThreadPoolExecutor(AT_ONCE) as pool:
-        jobs = [pool.submit(_build, pin, builds, progress) for pin in missing]
-        try:
-            for job in as_completed(jobs, timeout=BUILD_WITHIN_S * len(missing)):
-                error = job.exception()
-                if isinstance(error, SetupError):
-                    failures.append(error)
-                elif error is not None:
-                    raise error
+        try:  # from before the first job, for an interruption may come while jobs are handed out
+            jobs = [pool.submit(_build, pin, builds, progress) for pin in missing]
+            # Waited for in short steps: a signal that another thread receives does not end a long wait of this one.
+            while wait(jobs, POLL_S).not_done:
+                pass
         finally:
             builds.end()
             pool.shutdown(cancel_futures=True)
-    if failures:
-        raise SetupError("; and ".join(str(failure) for failure in failures))
+    errors = [error for job in jobs if (error := job.exception())]
+    for error in errors:
+        if not isinstance(error, SetupError):
+            raise error
+    if errors:
+        raise SetupError("; and ".join(str(error) for error in errors))
     # Three gigabytes of sources and objects, of use only until everything is built.
     shutil.rmtree(cache() / "go", ignore_errors=True)
 
@@ -168,7 +168,7 @@ def _only_one(echo: Callable[[str], None]) -> Iterator[None]:
                 raise SetupError(
                     f"another set-up held {lock.name} for {BUILD_WITHIN_S:g} s; end it, then {NEXT_STEP}"
                 )
-            time.sleep(LOCK_POLL_S)
+            time.sleep(POLL_S)
         yield
 
 
