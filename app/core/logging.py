@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -32,16 +33,18 @@ _FIRST_KEYS = ("timestamp", "level", "service", "component", "event")
 # Written by this module or validated where they came in; hex ids must not be mistaken for card numbers.
 _SAFE_KEYS = frozenset((*_FIRST_KEYS[:-1], "correlation_id", "trace_id"))
 _SECRET_KEYS = re.compile(
-    r"password|passwd|secret|token|authorization|cookie|api_?key|dsn|totp|otp|recovery_code"
-    r"|card|cvc|iban|e_?mail|username|ip_address|user_agent",
+    r"(?:^|[_.-])(?:passw(?:or)?d|secret|token|authorization|cookie|api_?key|dsn|t?otp|recovery_code"
+    r"|card|cvc|iban|e?_?mail|username|ip_address|user_agent)s?(?:$|[_.-])",
     re.IGNORECASE,
 )
+# Each pattern is tried only on texts that contain its hint: nearly all are short names and ids.
 _SECRET_VALUES = (
-    (re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]*(?=@)"), REDACTED),  # user:password of a URL
-    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), rf"\1 {REDACTED}"),
-    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), REDACTED),  # a JWT
-    (re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+"), REDACTED),  # an e-mail address
-    (re.compile(r"\b(?:sk|pk|rk|whsec)_\w{8,}"), REDACTED),  # a payment provider's key
+    ("://", re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]*(?=@)"), REDACTED),  # user:password of a URL
+    (" ", re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), rf"\1 {REDACTED}"),
+    ("eyJ", re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), REDACTED),  # a JWT
+    ("@", re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+"), REDACTED),  # an e-mail address
+    ("k_", re.compile(r"\b[spr]k_\w{8,}"), REDACTED),  # a payment provider's key
+    ("whsec_", re.compile(r"\bwhsec_\w{8,}"), REDACTED),
 )
 _CARD_DIGITS = 13  # the shortest card number
 _CARD = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
@@ -124,21 +127,27 @@ def redact_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> 
 
 
 def _clean(key: str, value: object) -> object:
+    if value is None or isinstance(value, bool):
+        return value
+    if _is_secret(key) or isinstance(value, bytes):
+        return REDACTED
     if isinstance(value, str):
-        return REDACTED if _SECRET_KEYS.search(key) else _clean_text(value)
+        return _clean_text(value)
     if isinstance(value, dict):
         return {k: _clean(str(k), v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_clean(key, each) for each in value]
-    if isinstance(value, bytes):
-        return REDACTED
     return value
 
 
+@lru_cache(maxsize=1024)
+def _is_secret(key: str) -> bool:
+    return _SECRET_KEYS.search(key) is not None
+
+
 def _clean_text(text: str) -> str:
-    # Most values are short names and ids; only what could match pays for the patterns.
-    if "@" in text or "_" in text or " " in text or "." in text:
-        for pattern, replacement in _SECRET_VALUES:
+    for hint, pattern, replacement in _SECRET_VALUES:
+        if hint in text:
             text = pattern.sub(replacement, text)
     if len(text) >= _CARD_DIGITS:
         text = _CARD.sub(lambda m: REDACTED if _luhn(m[0]) else m[0], text)

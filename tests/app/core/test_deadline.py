@@ -105,3 +105,23 @@ async def test_extended_too_late() -> None:
 
     with pytest.raises(DeadlineExceededError):
         await late()
+
+
+async def test_it_can_be_extended_until_it_is_over() -> None:
+    """An answer that has begun gets more time, as often as it moves; what is over stays over."""
+    async with deadline(0.05) as limit:
+        for _ in range(4):
+            limit.extend(0.05)
+            await asyncio.sleep(0.02)
+        limit.extend(5.0)
+        assert remaining_s() > 4.0
+
+    async def too_late() -> None:
+        async with deadline(0.01) as limit:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                limit.extend(5.0)
+
+    with pytest.raises(DeadlineExceededError, match=r"within 0\.01 s"):
+        await too_late()

@@ -119,6 +119,8 @@ SECRETS = {
     "a JWT": ('value="eyJhbGciOi.eyJzdWIi.c2lnbmF0"', "eyJzdWIi"),
     "a card number": ('value="4242 4242 4242 4242"', "4242 4242"),
     "a provider's key": ('value="sk_test_4eC39HqLyjWD"', "4eC39HqLyjWD"),
+    "a code that is a number": ("totp=123456", "123456"),
+    "a cookie by its header's name": ('headers={"set-cookie": "sid=abc"}', "sid=abc"),
     "raw bytes": ('body=b"hunter2"', "hunter2"),
 }
 
@@ -166,6 +168,8 @@ def test_ids_are_not_mistaken_for_secrets() -> None:
             "video_viewed",
             video_id="550e8400-e29b-41d4-a716-446655440000",
             duration_ms=1234,
+            discarded=17,
+            detail="kept 1234 of 5678 in cache",
             route="/api/v1/videos/{video_id}",
         )
         """
