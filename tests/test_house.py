@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+
+from chaos.engine.catalogue import names
+from chaos.model.verdict import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {"app", "chaos", "compose", "loadtests", "reports", "scenarios", "tests"}
@@ -89,18 +94,56 @@ def test_the_lock_has_hashes_and_names_no_address() -> None:
     assert "://" not in text
 
 
-def test_the_lock_holds_every_direct_dependency() -> None:
-    """What pyproject asks for is pinned."""
+def declared() -> set[str]:
+    """Return the names of what pyproject asks for, directly."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
-    names = {re.split(r"[\[~=><!; ]", w, maxsplit=1)[0].lower() for w in wanted}
+    return {re.split(r"[\[~=><!; ]", w, maxsplit=1)[0].lower() for w in wanted}
+
+
+def test_the_lock_holds_every_direct_dependency() -> None:
+    """What pyproject asks for is pinned."""
     pinned = {
         line.split("==", 1)[0].split("[", 1)[0]
         for line in (ROOT / "requirements.txt").read_text().splitlines()
         if "==" in line and not line.startswith((" ", "#"))
     }
 
-    assert names <= pinned
+    assert declared() <= pinned
+
+
+def test_what_is_imported_is_declared() -> None:
+    """No module rests on a package that only another package asks for."""
+    imported = {name for path in MODULES for name in top_level_imports(path)}
+    foreign = imported - FOLDERS - set(sys.stdlib_module_names)
+    owners = packages_distributions()
+
+    undeclared = {
+        name
+        for name in foreign
+        if not {owner.lower().replace("_", "-") for owner in owners.get(name, [])} & declared()
+    }
+    assert not undeclared
+
+
+def top_level_imports(path: Path) -> set[str]:
+    """Return the first parts of the names of all modules that `path` imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+    return {name.split(".", 1)[0] for name in found}
+
+
+def test_every_silenced_rule_says_why() -> None:
+    """A rule that is off for a file or for all has its reason on its line."""
+    text = (ROOT / "pyproject.toml").read_text()
+    rules = re.findall(r'^  "([A-Z]+\d+)",(.*)$', text, re.MULTILINE)
+
+    assert rules
+    assert not [rule for rule, rest in rules if not re.search(r"# \S", rest)]
 
 
 def test_version_stands_alike_in_changelog_and_project() -> None:
@@ -122,6 +165,29 @@ def test_every_make_target_has_help() -> None:
 
     for target in phony[1].split():
         assert re.search(rf"^{target}:.*## \S", text, re.MULTILINE), target
+
+
+def test_readme_names_what_is_there() -> None:
+    """Every link leads to a file, every `make` target exists, and every scenario and exit code is in its table."""
+    text = (ROOT / "README.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    links = [x for x in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in x]
+    targets = re.findall(r"`make ([a-z0-9-]+)", text)
+
+    assert links
+    assert not [link for link in links if not (ROOT / link).exists()]
+    assert targets
+    assert not [t for t in targets if not re.search(rf"^{t}:", makefile, re.MULTILINE)]
+    assert not [name for name in names(ROOT) if f"| `{name}` |" not in text]
+    assert not [v.name for v in Verdict if f"| {v.exit_code} | {v.name} |" not in text]
+
+
+def test_scripts_can_be_run() -> None:
+    """What has a first line for the shell is executable, as git keeps it."""
+    for path in tracked():
+        with path.open("rb") as opened:
+            if opened.read(2) == b"#!":
+                assert os.access(path, os.X_OK), path
 
 
 def test_no_path_of_a_machine_stands_in_the_repository() -> None:
