@@ -52,5 +52,17 @@ EVERYDAY = Load(
 )
 """240/s for 40 s: enough arrivals to decide 99.9 % with a few bad ones to spare, and light on two cores."""
 
+WRITERS = Load(
+    rate_rps=240,
+    journeys=(
+        ("watch_page", 0.25),
+        ("trending", 0.05),
+        ("browse", 0.05),
+        ("thumbnail", 0.15),
+        ("view", 0.50),
+    ),
+)
+"""Half of the arrivals write, so that an outage of the database cannot hide behind the cache."""
+
 GATE = ("steady-state", "redis-down", "redis-blackhole", "s3-down", "database-down")
 """What CI runs, in this order."""

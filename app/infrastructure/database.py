@@ -37,7 +37,8 @@ DEPENDENCY = "postgres"
 
 POOL_SIZE = 10
 # Callers beyond the pool wait for this long and no more; longer would turn a slow query into a full house.
-MAX_WAITING = 64
+# The queue takes a second of traffic, which is what a stalled process finds when it goes on.
+MAX_WAITING = 256
 MAX_WAIT_S = 0.5
 CALL_TIMEOUT_S = 1.0
 PROBE_TIMEOUT_S = 0.5
