@@ -48,7 +48,7 @@ e2e: setup  ## run the long tests: whole scenarios, broken on purpose
 lint: $(READY)  ## check format, style and import contracts
 	@.venv/bin/ruff format --check $(PATHS) || { echo "run 'make format'"; exit 1; }
 	@.venv/bin/ruff check --quiet $(PATHS)
-	@.venv/bin/lint-imports
+	@.venv/bin/lint-imports --no-logo
 
 types: $(READY)  ## check types (mypy strict)
 	@$(PY) -m mypy
