@@ -104,6 +104,9 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--all", action="store_true", help="every scenario")
     run.add_argument("--gate", action="store_true", help="the CI set, with JUnit and summary")
     run.add_argument("--runtime", default="local", help="what brings the system up (default local)")
+    run.add_argument(
+        "--again", type=int, default=0, metavar="N", help="repeat an INCONCLUSIVE run up to N times"
+    )
     run.add_argument("--rate", type=float, metavar="RPS", help="arrivals a second")
     run.add_argument("--seed", type=int, help="seed of the load")
     run.add_argument("--out", type=Path, default=RUNS, metavar="DIR", help="where run folders go")
@@ -188,6 +191,7 @@ def _run(options: argparse.Namespace, given: list[str]) -> int:
         port_base=options.port_base,
         command=shlex.join(["chaosbed", *given]),
         gate=options.gate,
+        again=options.again,
     )
     return _interruptible(run_suite(scenarios, system, topology, suite, console))
 

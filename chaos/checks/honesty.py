@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chaos.checks.common import percent
 from chaos.model.evidence import ARRIVAL_CLASSES
 from chaos.model.verdict import Finding, Verdict
 
@@ -15,6 +16,8 @@ MAX_SEND_LAG_P99_MS = 50.0
 """10 % of the 500 ms latency SLO; past it a generator measures itself."""
 MAX_GENERATOR_CPU = 0.9
 MIN_SCRAPE_SHARE = 0.9
+MAX_OTHERS_CPU = 0.2
+"""On two cores less than half of one; past it, latencies say more about the neighbours."""
 MAX_VIEW_GAP = 0.005
 """Client and server may differ by answers that were under way when a window was cut."""
 
@@ -26,6 +29,7 @@ def honesty(evidence: Evidence, system: System) -> list[Finding]:
         _generator(evidence),
         _monitoring(evidence, system),
         _views_agree(evidence),
+        *_machine(evidence),
         _clean(evidence, "start"),
         _clean(evidence, "end"),
     ]
@@ -39,6 +43,7 @@ def honesty_box(evidence: Evidence) -> dict[str, Any]:
         "send_lag_p50_ms": facts.get("send_lag_p50_ms"),
         "send_lag_p99_ms": facts.get("send_lag_p99_ms"),
         "generator_cpu": facts.get("generator_cpu"),
+        "others_cpu": evidence.invariants.get("machine", {}).get("others_share"),
         "intended": evidence.plan.intended,
         "dropped": counts["dropped"],
         "censored": counts["censored"],
@@ -174,6 +179,27 @@ def _views_agree(evidence: Evidence) -> Finding:
         limit=allowed / total,
         unit="fraction apart",
     )
+
+
+def _machine(evidence: Evidence) -> list[Finding]:
+    """Judge that others left the machine to the run; where that cannot be measured there is no finding."""
+    facts = evidence.invariants.get("machine")
+    if not facts:
+        return []
+    others, ours = float(facts["others_share"]), float(facts["ours_share"])
+    text = (
+        f"others used {percent(others)} of the machine's {facts['cores']} cores "
+        f"(limit {percent(MAX_OTHERS_CPU)}), the run {percent(ours)}"
+    )
+    finding = _finding(
+        "the machine was free",
+        text,
+        good=others <= MAX_OTHERS_CPU,
+        measured=others,
+        limit=MAX_OTHERS_CPU,
+        unit="share of the machine",
+    )
+    return [finding]
 
 
 def _clean(evidence: Evidence, moment: str) -> Finding:

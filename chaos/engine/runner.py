@@ -19,6 +19,7 @@ from chaos.engine.injectors.registry import injector_for
 from chaos.engine.journal import Journal
 from chaos.engine.load import LoadChild
 from chaos.engine.logs import collect_logs, log_sizes
+from chaos.engine.machine import MachineCpu
 from chaos.engine.observer import Observer, Tick
 from chaos.engine.plan import make_plan
 from chaos.engine.probes import Probes, Sample, server_outcomes, write_samples
@@ -165,6 +166,7 @@ class Run:
             Alertmanager(self._url("alertmanager", 9093)) as alertmanager,
             AlertSampler(prometheus, alertmanager, alerts, self.now_s) as sampler,
         ):
+            cpu = MachineCpu.read(self.session.roots)
             watch = _Watch(prometheus, sampler, sink, probes, first, offsets)
             ticks = asyncio.create_task(self._tick(load, faults, sampler))
             sampling = asyncio.create_task(probes.run())
@@ -175,6 +177,9 @@ class Run:
                 healed = await asyncio.shield(asyncio.create_task(self._heal(faults)))
                 ticks.cancel()
             self.timings["load_s"] = self.now_s()
+            now = MachineCpu.read(self.session.roots)
+            if cpu is not None and now is not None:
+                self._invariants["machine"] = now.since(cpu)
             await self._close(load, faults, watch)
             sampling.cancel()
             await asyncio.gather(sampling, ticks, return_exceptions=True)

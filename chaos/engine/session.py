@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,6 +43,10 @@ class Session(Protocol):
     def stack_json(self) -> Path:
         """Return the file by which another process can find and end the stack."""
 
+    @property
+    def roots(self) -> tuple[int, ...]:
+        """Return the processes from which everything of the run descends, on this machine."""
+
     async def reset_monitoring(self, sink: str, rate_rps: float) -> None:
         """Give Prometheus and Alertmanager a fresh, healthy past and let the latter deliver to `sink` (host:port)."""
 
@@ -62,6 +67,11 @@ class OwnSession:
     def stack_json(self) -> Path:
         """Return the stack's own description."""
         return self.stack.folder / "stack.json"
+
+    @property
+    def roots(self) -> tuple[int, ...]:
+        """Return this process: the stack and the generator are its children."""
+        return (os.getpid(),)
 
     async def reset_monitoring(self, sink: str, rate_rps: float) -> None:
         """Restart the monitoring on a healthy past."""
@@ -87,6 +97,11 @@ class AttachedSession:
     def stack_json(self) -> Path:
         """Return the living stack's own description."""
         return self.stack.folder / "stack.json"
+
+    @property
+    def roots(self) -> tuple[int, ...]:
+        """Return this process and the holder of the living stack."""
+        return (os.getpid(), self.stack.control.pid)
 
     async def reset_monitoring(self, sink: str, rate_rps: float) -> None:
         """Ask the living stack to restart its monitoring on a healthy past."""

@@ -13,6 +13,7 @@ from chaos.engine.run_folder import RunFolder
 from chaos.engine.runner import Run, RunOptions
 from chaos.engine.session import Session, open_session
 from chaos.errors import ChaosError
+from chaos.model.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +42,10 @@ class SuiteObserver(Observer, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SuiteOptions:
-    """How to run a suite: where, what, at which time scale, and on which ports."""
+    """How to run a suite: where, what, at which time scale, and on which ports.
+
+    `again` is how often an INCONCLUSIVE run is repeated; a FAIL never is.
+    """
 
     root: Path
     out: Path
@@ -50,6 +54,7 @@ class SuiteOptions:
     port_base: int | None
     command: str
     gate: bool = False
+    again: int = 0
 
 
 async def run_suite(
@@ -79,6 +84,13 @@ async def run_suite(
                 up_s = time.monotonic() - began
             result, folder = await _run_one(scenario, system, session, options, observer, up_s=up_s)
             up_s = 0.0
+            for _ in range(options.again):
+                if result.verdict is not Verdict.INCONCLUSIVE or not result.arrivals["ok"]:
+                    break
+                observer.note("INCONCLUSIVE proves nothing either way: once more")
+                result, folder = await _run_one(
+                    scenario, system, session, options, observer, up_s=0.0
+                )
             codes.append(result.exit_code)
             folders.append(str(folder))
             if result.problem and not session.shared:

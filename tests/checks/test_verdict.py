@@ -74,6 +74,12 @@ def unconfirmed() -> dict[str, Any]:
         {"monitoring": {**evidence().monitoring, "scrapes_failed": {"api": 90}}},
         {"monitoring": {**evidence().monitoring, "server_outcomes": {"ok": 10}}},
         {"invariants": {}},
+        {
+            "invariants": {
+                **evidence().invariants,
+                "machine": {"cores": 2, "ours_share": 0.3, "others_share": 0.5},
+            }
+        },
         {"invariants": {"residue_start": [], "residue_end": ["cache is disabled"]}},
     ],
 )
