@@ -7,7 +7,7 @@ BED := .venv/bin/chaosbed
 READY := .venv/.ready-$(firstword $(shell pwd | cksum))
 PATHS := app chaos compose loadtests reports scenarios tests
 
-.PHONY: help setup up down chaos gate loadtest report test lint types check e2e format clean
+.PHONY: help setup up down chaos gate loadtest report picture test lint types check e2e format clean
 
 help:  ## print this map
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,10 @@ chaos: setup  ## run every scenario and judge it, or one with SCENARIO=redis-dow
 gate: setup  ## run the CI set: one exit code, JUnit and summary (an INCONCLUSIVE run is repeated)
 	@$(BED) run --gate --again 2 $(ARGS)
 
-loadtest: setup  ## open Locust's web UI on a living stack
+loadpicture: $(READY)  ## take the README's picture of the newest report (needs chromium on PATH)
+	@$(PY) -m reports.picture reports/runs reports/assets/report.png
+
+test: setup  ## open Locust's web UI on a living stack
 	@$(BED) loadtest $(ARGS)
 
 report: $(READY)  ## render the newest run and the index over all runs again

@@ -100,10 +100,11 @@ async def run_suite(
     finally:
         if session is not None:
             await asyncio.shield(asyncio.create_task(session.close()))
+    wanted = ["--index", str(options.out)]
+    if options.gate:
+        wanted += ["--suite", str(options.out), *folders]
     try:
-        await render(options.root, "--index", str(options.out))
-        if options.gate:
-            await render(options.root, "--suite", str(options.out), *folders)
+        await render(options.root, *wanted)
     except ChaosError as error:
         observer.problem(str(error))
         codes.append(error.exit_code)
