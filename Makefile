@@ -33,14 +33,14 @@ chaos: setup  ## run every scenario and judge it, or one with SCENARIO=redis-dow
 gate: setup  ## run the CI set: one exit code, JUnit and summary (an INCONCLUSIVE run is repeated)
 	@$(BED) run --gate --again 2 $(ARGS)
 
-loadpicture: $(READY)  ## take the README's picture of the newest report (needs chromium on PATH)
-	@$(PY) -m reports.picture reports/runs reports/assets/report.png
-
-test: setup  ## open Locust's web UI on a living stack
+loadtest: setup  ## open Locust's web UI on a living stack
 	@$(BED) loadtest $(ARGS)
 
 report: $(READY)  ## render the newest run and the index over all runs again
 	@$(BED) report $(ARGS)
+
+picture: $(READY)  ## take the README's picture of the newest report (needs chromium on PATH)
+	@$(PY) -m reports.picture reports/runs reports/assets/report.png
 
 test: setup  ## run the tests, with real servers on loopback (a few minutes)
 	@$(PY) -m pytest -m "not e2e" $(ARGS)
