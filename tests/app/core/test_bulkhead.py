@@ -86,21 +86,35 @@ async def test_first_come_first_served() -> None:
     assert order == list(range(8))
 
 
-async def test_a_waiter_that_is_cancelled_loses_no_slot() -> None:
-    """Neither while it waits nor in the very moment in which the slot was handed to it."""
-    bulkhead, release = Bulkhead("test", 1, 4, max_wait_s=5.0), asyncio.Event()
-    holder = asyncio.create_task(hold(bulkhead, release))
-    waiting = [asyncio.create_task(hold(bulkhead, release)) for _ in range(2)]
-    await settle()
-    waiting[0].cancel()
-    await settle()
-    assert bulkhead.waiting == 1
-
+async def test_a_waiter_that_is_cancelled_leaves_the_queue() -> None:
+    """Its place is free for another, and the next in the queue gets the slot."""
+    bulkhead, release = Bulkhead("test", 1, 2, max_wait_s=5.0), asyncio.Event()
     release.set()
-    await holder
-    waiting[1].cancel()  # its turn is set, but it has not run yet
-    await asyncio.gather(*waiting, return_exceptions=True)
+    async with bulkhead:
+        waiting = [asyncio.create_task(hold(bulkhead, release)) for _ in range(2)]
+        await settle()
+        waiting[0].cancel()
+        await settle()
+        assert bulkhead.waiting == 1
+    await waiting[1]
 
+    assert (bulkhead.in_flight, bulkhead.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("cancel_first", [True, False])
+async def test_a_waiter_that_is_cancelled_at_its_turn_loses_no_slot(*, cancel_first: bool) -> None:
+    """Cancelled in the very moment in which the slot was handed to it, or just before: the slot goes on."""
+    bulkhead, release = Bulkhead("test", 1, 2, max_wait_s=5.0), asyncio.Event()
+    release.set()
+    async with bulkhead:
+        waiter = asyncio.create_task(hold(bulkhead, release))
+        await settle()
+        if cancel_first:
+            waiter.cancel()
+    waiter.cancel()  # it has not run since
+    await asyncio.gather(waiter, return_exceptions=True)
+
+    assert waiter.cancelled()
     assert (bulkhead.in_flight, bulkhead.waiting) == (0, 0)
     async with asyncio.timeout(1.0), bulkhead:
         assert bulkhead.in_flight == 1
