@@ -130,7 +130,7 @@ def _infrastructure(settings: Settings, metrics: Metrics) -> _Infrastructure:
             enabled=settings.feature_redis_enabled,
         ),
         cache_guard=for_cache,
-        store=ObjectStore(settings, for_store, metrics),
+        store=ObjectStore(settings, for_store),
         store_guard=for_store,
         broker=Broker(settings.broker_url.get_secret_value()),
     )

@@ -146,9 +146,8 @@ def make_client(settings: Settings, *, connections: int) -> Minio:
 class ObjectStore:
     """Objects by key in one bucket. Counting and fallbacks are the storage service's."""
 
-    def __init__(self, settings: Settings, guard: Guard, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, guard: Guard) -> None:
         self._guard = guard
-        self._metrics = metrics
         self._bucket = settings.s3_bucket
         self._client = make_client(settings, connections=MAX_THREADS)
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="s3")

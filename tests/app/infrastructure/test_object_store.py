@@ -40,9 +40,7 @@ async def store_on(
 ) -> AsyncIterator[tuple[ObjectStore, Guard]]:
     """Build a store on `endpoint`, with its guard."""
     guard = object_store_guard(metrics)
-    store = ObjectStore(
-        settings.model_copy(update={"s3_endpoint": endpoint, **changes}), guard, metrics
-    )
+    store = ObjectStore(settings.model_copy(update={"s3_endpoint": endpoint, **changes}), guard)
     try:
         yield store, guard
     finally:

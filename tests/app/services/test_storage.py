@@ -33,7 +33,7 @@ async def storage_on(
     settings = settings.model_copy(
         update={"s3_endpoint": server.address, "feature_s3_enabled": enabled}
     )
-    store = ObjectStore(settings, object_store_guard(metrics), metrics)
+    store = ObjectStore(settings, object_store_guard(metrics))
     await store.ensure_bucket()
     await store.put("thumbnails/1.webp", *IMAGE)
     storage = StorageService(settings, store, metrics)
