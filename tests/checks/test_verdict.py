@@ -77,7 +77,7 @@ def unconfirmed() -> dict[str, Any]:
         {
             "invariants": {
                 **evidence().invariants,
-                "machine": {"cores": 2, "ours_share": 0.3, "others_share": 0.5},
+                "machine": {"cores": 2, "ours_share": 0.3, "others_share": 0.6},
             }
         },
         {"invariants": {"residue_start": [], "residue_end": ["cache is disabled"]}},
