@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     except (KeyboardInterrupt, asyncio.CancelledError):
-        sys.stderr.write("interrupted; every fault was healed\n")
+        healed = "; every fault was healed" if given[:1] == ["run"] else ""
+        sys.stderr.write(f"interrupted{healed}\n")
         return INTERRUPTED
     except BrokenPipeError:
         return INTERRUPTED

@@ -13,7 +13,7 @@ from chaos.errors import UsageError
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SCENARIO = "redis-down"
-SIZE = "1280,2330"
+SIZE = "1280,2520"
 WITHIN_S = 60
 
 

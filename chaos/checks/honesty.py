@@ -93,7 +93,11 @@ def _generator(evidence: Evidence) -> Finding:
     name = "generator kept its schedule"
     lag, cpu = facts.get("send_lag_p99_ms"), facts.get("generator_cpu")
     if lag is None or cpu is None:
-        text = "the generator left no report: it did not start or was killed"
+        text = (
+            "the generator had nothing to send"
+            if facts
+            else "the generator left no report: it did not start or was killed"
+        )
         return _finding(name, text, good=False, measured=None, limit=MAX_SEND_LAG_P99_MS, unit="ms")
     good = lag <= MAX_SEND_LAG_P99_MS and cpu <= MAX_GENERATOR_CPU and bool(facts.get("finished"))
     text = (

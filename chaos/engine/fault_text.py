@@ -25,7 +25,8 @@ def parse_fault(text: str, topology: Topology) -> tuple[Fault, float]:
     words = text.split()
     if len(words) < 2 or any("=" in w for w in words[:2]):  # noqa: PLR2004 (kind and target)
         raise UsageError(
-            f"fault {text!r}; expected KIND TARGET [name=value ...] [for=30s], see `chaosbed faults`"
+            f"fault {text!r}; expected KIND TARGET [name=value ...] [for=30s], "
+            f"KIND one of {', '.join(FAULTS)}"
         )
     kind, target, *rest = words
     if kind not in FAULTS:
