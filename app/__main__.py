@@ -10,8 +10,9 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from app.core.config import ConfigError, load_settings
+from app.core.exposition import serve_metrics
 from app.core.logging import configure_logging
-from app.core.metrics import Metrics, serve_metrics
+from app.core.metrics import Metrics
 from app.main import create_app
 
 # Requests in flight get this long to end; each is bounded by its deadline, which is shorter.
@@ -33,7 +34,9 @@ def main() -> int:
     configure_logging(settings)
     metrics = Metrics(CollectorRegistry())
     try:
-        metrics_server, _ = serve_metrics(metrics, settings.metrics_host, settings.metrics_port)
+        metrics_server, _ = serve_metrics(
+            metrics.registry, settings.metrics_host, settings.metrics_port
+        )
     except OSError as error:
         sys.stderr.write(
             f"METRICS_PORT={settings.metrics_port}: cannot listen on {settings.metrics_host} ({error.strerror}); "

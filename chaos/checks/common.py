@@ -65,11 +65,14 @@ def bad_mask(rows: pd.DataFrame) -> np.ndarray:
 def at_most(count: int, total: int, limit: float) -> tuple[Verdict, Interval]:
     """Judge that a fraction is at most `limit`: PASS or FAIL only when its whole interval is on one side."""
     interval = wilson(count, total)
-    if total == 0:
-        return Verdict.INCONCLUSIVE, interval
+    return (one_side(interval, limit) if total else Verdict.INCONCLUSIVE), interval
+
+
+def one_side(interval: Interval, limit: float) -> Verdict:
+    """Judge that what `interval` estimates is at most `limit`; INCONCLUSIVE when the limit lies inside it."""
     if interval.high <= limit:
-        return Verdict.PASS, interval
-    return (Verdict.FAIL if interval.low > limit else Verdict.INCONCLUSIVE), interval
+        return Verdict.PASS
+    return Verdict.FAIL if interval.low > limit else Verdict.INCONCLUSIVE
 
 
 def percent(fraction: float) -> str:

@@ -12,9 +12,11 @@ from chaos.checks.common import (
     in_force,
     interval_text,
     latency_ms,
+    one_side,
     percent,
     select,
 )
+from chaos.checks.quantile import MIN_BLOCKS, quantile_ms, ratio_interval
 from chaos.model.verdict import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -78,24 +80,34 @@ def latency_ratio(expectation: LatencyRatio, evidence: Evidence, _system: System
             return _ratio(expectation, Verdict.INCONCLUSIVE, None, text)
         window = (opened, window[1])
     baseline = evidence.plan.window(expectation.baseline)
-    now = latency_ms(select(evidence, window, expectation.routes))
-    base = latency_ms(select(evidence, baseline, expectation.routes))
-    if min(len(now), len(base)) < MIN_FOR_QUANTILE:
-        text = f"{len(now)} and {len(base)} arrivals; expected {MIN_FOR_QUANTILE} each for a p95"
+    now = _timed(select(evidence, window, expectation.routes))
+    base = _timed(select(evidence, baseline, expectation.routes))
+    counts = len(now[1]), len(base[1])
+    if min(counts) < MIN_FOR_QUANTILE:
+        text = (
+            f"{counts[0]} and {counts[1]} arrivals; expected {MIN_FOR_QUANTILE} each for a quantile"
+        )
         return _ratio(expectation, Verdict.INCONCLUSIVE, None, text)
-    now_ms = float(np.quantile(now, expectation.quantile, method="higher"))
-    base_ms = float(np.quantile(base, expectation.quantile, method="higher"))
+    base_ms = quantile_ms(base[1], expectation.quantile)
     if not np.isfinite(base_ms) or base_ms <= 0:
         text = f"the baseline's own quantile is {base_ms} ms, so there is nothing to compare with"
         return _ratio(expectation, Verdict.INCONCLUSIVE, None, text)
-    ratio = now_ms / base_ms
+    interval = ratio_interval(now, base, expectation.quantile)
+    if interval is None:
+        text = f"less than {MIN_BLOCKS} s of arrivals on a side, so the noise is not known"
+        return _ratio(expectation, Verdict.INCONCLUSIVE, None, text)
     text = (
-        f"p{expectation.quantile * 100:.0f} of {len(now)} arrivals {now_ms:.1f} ms against "
-        f"{base_ms:.1f} ms in {expectation.baseline}: {ratio:.2f} times, "
-        f"limit {expectation.max_ratio:g}"
+        f"p{expectation.quantile * 100:.0f} of {counts[0]} arrivals "
+        f"{quantile_ms(now[1], expectation.quantile):.1f} ms against {base_ms:.1f} ms in "
+        f"{expectation.baseline}: {interval.estimate:.2f} times "
+        f"(95 % CI {interval.low:.2f} to {interval.high:.2f}), limit {expectation.max_ratio:g}"
     )
-    verdict = Verdict.PASS if ratio <= expectation.max_ratio else Verdict.FAIL
-    return _ratio(expectation, verdict, ratio if np.isfinite(ratio) else None, text)
+    measured = interval.estimate if np.isfinite(interval.estimate) else None
+    return _ratio(expectation, one_side(interval, expectation.max_ratio), measured, text)
+
+
+def _timed(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return rows["due_s"].to_numpy(dtype=float), latency_ms(rows)
 
 
 def _opened_s(breaker: str, evidence: Evidence, window: tuple[float, float]) -> float | None:

@@ -30,7 +30,7 @@ class Slo:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A fraction with its confidence bounds, all in 0..1."""
+    """A fraction (0..1) or a ratio with its confidence bounds."""
 
     estimate: float
     low: float

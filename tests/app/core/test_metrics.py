@@ -11,7 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.core.metrics import ANSWERS, DEPENDENCIES, Metrics, serve_metrics
+from app.core.exposition import serve_metrics
+from app.core.metrics import ANSWERS, DEPENDENCIES, Metrics
 from app.core.resilience.guard import Reason
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 @contextmanager
 def served(metrics: Metrics) -> Iterator[Callable[[str], str]]:
     """Serve on a free port and give a function that scrapes with an Accept header."""
-    server, thread = serve_metrics(metrics, "127.0.0.1", 0)
+    server, thread = serve_metrics(metrics.registry, "127.0.0.1", 0)
 
     def scrape(accept: str) -> str:
         url = f"http://127.0.0.1:{server.server_port}/metrics"
