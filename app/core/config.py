@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEVELOPMENT_SECRET_KEY = "development-only-secret-key-of-32-bytes-or-more"  # noqa: S105 - refused in production
 MIN_SECRET_BYTES = 32
@@ -33,6 +40,12 @@ def _host_and_port(endpoint: str) -> str:
     if not host or "/" in host or not port.isdecimal():
         raise ValueError("must be host:port, without a scheme")
     return endpoint
+
+
+def _comma_separated(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
 
 
 RedisUrl = Annotated[SecretStr, _url_of("redis", "rediss")]
@@ -64,10 +77,23 @@ class Settings(BaseSettings):
     local_store_dir: Path = Path("media")
     local_store_max_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
     secret_key: SecretStr = SecretStr(DEVELOPMENT_SECRET_KEY)
+    previous_secret_keys: SecretStr = SecretStr("")
+    """Keys of before a rotation, comma separated: they still open what they closed, and close nothing new."""
 
-    health_check_interval_s: Annotated[float, Field(gt=0)] = 5.0
+    health_check_interval_s: Annotated[float, Field(gt=0)] = 1.0
     request_deadline_s: Annotated[float, Field(gt=0)] = 1.5
     """Below the time that clients wait (2 s), so that they get an answer that says why."""
+
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024
+    """For bodies that are held in memory."""
+    max_in_flight: Annotated[int, Field(ge=1)] = 512
+    """Requests beyond this many are shed, whatever the measured wait."""
+    shed_wait_s: Annotated[float, Field(gt=0)] = 0.1
+    """Requests are shed while even the shortest wait for the event loop has been longer than this."""
+    cors_allow_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = ()
+    """Origins whose pages may call the API, comma separated; none by default."""
+    forwarded_allow_ips: str = ""
+    """Addresses of proxies whose X-Forwarded-For is believed, comma separated, or *; none by default."""
 
     feature_redis_enabled: bool = True
     feature_s3_enabled: bool = True
@@ -81,13 +107,21 @@ class Settings(BaseSettings):
         """Outside development a default or a short key would sign everybody's tokens."""
         if self.environment == "development":
             return self
-        key = self.secret_key.get_secret_value()
-        if key == DEVELOPMENT_SECRET_KEY or len(key.encode()) < MIN_SECRET_BYTES:
-            raise ValueError(
-                f"SECRET_KEY is the development default or shorter than {MIN_SECRET_BYTES} bytes; "
-                'set it to the output of: python -c "import secrets; print(secrets.token_hex(32))"'
-            )
+        previous = self.previous_secret_keys.get_secret_value()
+        for name, key in (
+            ("SECRET_KEY", self.secret_key.get_secret_value()),
+            *(("PREVIOUS_SECRET_KEYS", key.strip()) for key in previous.split(",") if key.strip()),
+        ):
+            _refuse_weak(name, key)
         return self
+
+
+def _refuse_weak(name: str, key: str) -> None:
+    if key == DEVELOPMENT_SECRET_KEY or len(key.encode()) < MIN_SECRET_BYTES:
+        raise ValueError(
+            f"{name} is the development default or shorter than {MIN_SECRET_BYTES} bytes; "
+            'set it to the output of: python -c "import secrets; print(secrets.token_hex(32))"'
+        )
 
 
 def load_settings() -> Settings:

@@ -8,12 +8,18 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class RequestContext:
-    """One request. `degraded` collects the features that were answered by a fallback (`X-Degraded`)."""
+    """One request.
+
+    `degraded` collects the features that were answered by a fallback (`X-Degraded`); `user_id` is set once the
+    caller has proved who they are.
+    """
 
     correlation_id: str
     trace_id: str
     degraded: set[str] = field(default_factory=set)
     route: str | None = None
+    user_id: str | None = None
+    traceparent: str = ""
 
 
 current: ContextVar[RequestContext | None] = ContextVar("request_context", default=None)

@@ -45,6 +45,39 @@ class NotFoundError(AppError):
         super().__init__(HTTPStatus.NOT_FOUND, "Not found", detail)
 
 
+class UnauthorizedError(AppError):
+    """401: who the caller is was not proved. One text for all causes, so that it tells nothing of accounts."""
+
+    def __init__(self, detail: str = "the credentials are not valid") -> None:
+        super().__init__(HTTPStatus.UNAUTHORIZED, "Unauthorized", detail)
+
+
+class ForbiddenError(AppError):
+    """403: the caller is known and may not do this."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(HTTPStatus.FORBIDDEN, "Forbidden", detail)
+
+
+class ConflictError(AppError):
+    """409: what is there already does not allow this."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(HTTPStatus.CONFLICT, "Conflict", detail)
+
+
+class TooManyRequestsError(AppError):
+    """429: the caller has used up an allowance; it is worth another try after `retry_after_s`."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "Too many requests",
+            "too many attempts; try again later",
+            retry_after_s,
+        )
+
+
 class UnavailableError(AppError):
     """503: `dependency` cannot be reached and there is no fallback; worth another try soon."""
 
@@ -101,8 +134,13 @@ def problem_response(
 def problem_for(error: BaseException) -> Response:
     """Build the answer to any error; one that nobody expected says nothing of its cause."""
     if isinstance(error, AppError):
+        unproved = error.status == HTTPStatus.UNAUTHORIZED
         return problem_response(
-            error.status, error.title, error.detail, retry_after_s=error.retry_after_s
+            error.status,
+            error.title,
+            error.detail,
+            retry_after_s=error.retry_after_s,
+            headers={"WWW-Authenticate": "Bearer"} if unproved else None,
         )
     if isinstance(error, HTTPException):
         title = HTTPStatus(error.status_code).phrase

@@ -1,4 +1,4 @@
-"""Every metric family of the backend, and the server that shows them.
+"""Every metric family of the backend.
 
 Families are built on an injected registry, so that two apps can live in one process, and every child whose labels are
 known is created at start: a counter that is born with its first error hides that error from `increase()`.
@@ -6,8 +6,8 @@ known is created at start: a counter that is born with its first error hides tha
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,7 +17,6 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
 )
 
 from app.core.resilience.breaker import BreakerState
@@ -25,7 +24,6 @@ from app.core.resilience.guard import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from wsgiref.simple_server import WSGIServer
 
 # Close together around the SLO's 0.5 s and up to client timeouts, so that no quantile sits on a wide bucket.
 HTTP_BUCKETS_S = (
@@ -34,19 +32,30 @@ HTTP_BUCKETS_S = (
 )
 # Beyond 1 s too: in an outage everything lands there.
 DB_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-SWITCH_INTERVAL_S = 0.0005
+LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 CHECK_BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 DEPENDENCIES = ("postgres", "redis-cache", "redis-broker", "s3")
 OUTCOMES = ("ok", "degraded", "error")
 ANSWERS = (
     *(("200", "ok"), ("200", "degraded"), ("202", "ok"), ("202", "degraded")),
-    *(("404", "ok"), ("405", "ok"), ("422", "ok")),
+    *(("401", "ok"), ("404", "ok"), ("405", "ok"), ("422", "ok"), ("429", "ok")),
     *(("500", "error"), ("503", "error"), ("504", "error")),
 )
 """The (status_code, outcome) pairs that any route may give."""
 
-QUERIES = (("select", "videos"), ("insert", "video_views"))
+QUERIES = (
+    ("select", "videos"),
+    ("update", "videos"),
+    ("insert", "video_views"),
+    ("select", "users"),
+    ("insert", "users"),
+    ("update", "users"),
+    ("insert", "refresh_tokens"),
+    ("update", "refresh_tokens"),
+    ("select", "two_factor"),
+    ("update", "two_factor"),
+)
 """The (operation, table) pairs that requests run. Each costs a scrape a line per bucket, so no product of all."""
 
 CACHE_RESULTS = {
@@ -59,6 +68,24 @@ STORAGE_RESULTS: dict[str, dict[str, tuple[str, ...]]] = {
     "local": {"get": ("hit", "missing", "error"), "put": ("ok", "error"), "evict": ("ok",)},
     "placeholder": {"get": ("hit",)},
 }
+
+
+class LoginResult(StrEnum):
+    """How an attempt to log in ended. A closed list: it is a metric label."""
+
+    SUCCESS = "success"
+    INVALID_CREDENTIALS = "invalid_credentials"
+    CODE_REQUIRED = "code_required"
+    INVALID_CODE = "invalid_code"
+    REPLAYED_CODE = "replayed_code"
+    LIMITED = "limited"
+    UNAVAILABLE = "unavailable"
+
+
+REFRESH_RESULTS = ("success", "invalid", "reused")
+TWO_FACTOR_OPERATIONS = ("enrol", "confirm", "disable", "recover")
+TWO_FACTOR_RESULTS = ("success", "refused")
+SHED_REASONS = ("queueing", "in_flight")
 POOL_STATES = ("checked_out", "idle", "overflow")
 
 
@@ -74,6 +101,8 @@ class Metrics:
         self._add_resilience()
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
+        self._add_accounts()
+        self._add_protection()
         self.views_total = Counter("views_total", "Video views accepted", registry=registry)
         self.build_info = Gauge(
             "build_info", "Always 1; what runs", ("version", "python"), registry=registry
@@ -171,6 +200,59 @@ class Metrics:
             for reason in Reason:
                 self.app_fallback_total.labels(dependency, reason)
 
+    def _add_accounts(self) -> None:
+        registry = self.registry
+        self.signups_total = Counter("signups_total", "Accounts made", registry=registry)
+        self.logins_total = Counter(
+            "logins_total", "Attempts to log in, by how they ended", ("result",), registry=registry
+        )
+        self.token_refreshes_total = Counter(
+            "token_refreshes_total", "Refresh tokens shown", ("result",), registry=registry
+        )
+        self.two_factor_total = Counter(
+            "two_factor_total", "Two-factor operations", ("operation", "result"), registry=registry
+        )
+        self.password_hash_seconds = Histogram(
+            "password_hash_seconds",
+            "Time of a password hash or check, from its turn at a thread",
+            buckets=DB_BUCKETS_S,
+            registry=registry,
+        )
+        for login in LoginResult:
+            self.logins_total.labels(login)
+        for result in REFRESH_RESULTS:
+            self.token_refreshes_total.labels(result)
+        for operation in TWO_FACTOR_OPERATIONS:
+            for result in TWO_FACTOR_RESULTS:
+                self.two_factor_total.labels(operation, result)
+
+    def _add_protection(self) -> None:
+        registry = self.registry
+        self.http_requests_shed_total = Counter(
+            "http_requests_shed_total", "Requests refused early", ("reason",), registry=registry
+        )
+        for reason in SHED_REASONS:
+            self.http_requests_shed_total.labels(reason)
+        self.event_loop_lag_seconds = Histogram(
+            "event_loop_lag_seconds",
+            "How much later than asked for the event loop took its turn",
+            buckets=LAG_BUCKETS_S,
+            registry=registry,
+        )
+        self.app_bulkhead_calls = Gauge(
+            "app_bulkhead_calls",
+            "Calls that hold a place or wait for one",
+            ("name", "state"),
+            registry=registry,
+        )
+
+    def watch_bulkhead(
+        self, name: str, *, in_flight: Callable[[], int], waiting: Callable[[], int]
+    ) -> None:
+        """Show a bulkhead, read at each scrape."""
+        self.app_bulkhead_calls.labels(name, "in_flight").set_function(in_flight)
+        self.app_bulkhead_calls.labels(name, "waiting").set_function(waiting)
+
     def set_breaker_state(self, name: str, state: str) -> None:
         """Show that breaker `name` is in `state`: 1 there, 0 in the other states."""
         for each in BreakerState:
@@ -191,16 +273,3 @@ class Metrics:
         self.db_pool_max_connections.set(size)
         self.db_pool_connections.labels("checked_out").set_function(checked_out)
         self.db_pool_connections.labels("idle").set_function(idle)
-
-
-def serve_metrics(metrics: Metrics, host: str, port: int) -> tuple[WSGIServer, Any]:
-    """Serve /metrics from a thread, so that it answers while the event loop is blocked.
-
-    Rendering is some 10 ms of plain Python. With CPython's usual switch interval of 5 ms a request that meets a
-    scrape would lose up to that at each of its waits, so the interval is shortened for the whole process.
-
-    Returns the server (`server_port` is the real port when `port` is 0; `shutdown()` ends it) and its thread.
-    OpenMetrics, which carries the exemplars, is given to scrapers that ask for it by `Accept`.
-    """
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    return start_http_server(port, host, metrics.registry)
