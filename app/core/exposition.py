@@ -11,7 +11,7 @@ import sys
 import threading
 from functools import partial
 from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
@@ -96,7 +96,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Handler(WSGIRequestHandler):
-    timeout: float | None = HEADER_TIMEOUT_S
+    timeout: ClassVar[float | None] = HEADER_TIMEOUT_S
 
     def log_message(self, format: str, *_args: object) -> None:  # noqa: A002 - the library's own name
         """Say nothing: a scrape is not an event."""
