@@ -1,4 +1,9 @@
-"""What the OpenAPI document says beyond what FastAPI finds by itself: problems, and headers of every answer."""
+"""What the OpenAPI document says beyond what FastAPI finds by itself.
+
+FastAPI knows parameters and the answer of success. What any route may answer because of what stands around it (the
+size and the pace of bodies, the bearer token, shedding, the deadline) is added here, once; an endpoint names only
+the problems that are its own, with `problems`.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +16,45 @@ from pydantic import BaseModel, Field
 from app.core.errors import PROBLEM_MEDIA_TYPE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fastapi import FastAPI
 
+PROBES = "health"
+"""The tag of what is never shed and needs no time: it answers from memory."""
+
 _MEANING = {
+    HTTPStatus.BAD_REQUEST: "The body cannot be read.",
+    HTTPStatus.UNAUTHORIZED: "Who is asking was not proved.",
+    HTTPStatus.FORBIDDEN: "The account may not do this.",
     HTTPStatus.NOT_FOUND: "There is no such thing.",
+    HTTPStatus.REQUEST_TIMEOUT: "The body came too slowly.",
+    HTTPStatus.CONFLICT: "What is there already does not allow this.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than what is accepted.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "The request does not match the schema.",
-    HTTPStatus.SERVICE_UNAVAILABLE: "A dependency without fallback is away; `Retry-After` says when to try again.",
+    HTTPStatus.TOO_MANY_REQUESTS: "An allowance is used up; `Retry-After` says when to try again.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Overloaded, or a dependency without fallback is away; "
+    "`Retry-After` says when to try again.",
     HTTPStatus.GATEWAY_TIMEOUT: "No answer was ready in time.",
 }
+_OF_EVERY_ROUTE = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+_OF_BODIES = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+)
+_OF_PROTECTED_ROUTES = (HTTPStatus.UNAUTHORIZED,)
+_WORTH_ANOTHER_TRY = frozenset(
+    {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
 _REF = "#/components/schemas/{model}"
+# What FastAPI writes for its own form of errors, which `app.core.errors` replaces.
+_NEVER_SENT = ("HTTPValidationError", "ValidationError")
 
 
 class FieldProblem(BaseModel):
@@ -68,24 +103,68 @@ def _build(app: FastAPI) -> dict[str, Any]:
     problem = Problem.model_json_schema(ref_template=_REF)
     schemas |= problem.pop("$defs", {})
     schemas["Problem"] = problem
+    for name in _NEVER_SENT:
+        schemas.pop(name, None)
     for path in document["paths"].values():
         for operation in path.values():
-            for status, response in operation["responses"].items():
-                response.setdefault("headers", {}).update(_headers(status))
+            _complete(operation)
     return document
 
 
-def _headers(status: str) -> dict[str, Any]:
-    text = {"type": "string"}
-    headers: dict[str, Any] = {
-        "X-Request-ID": {"schema": text, "description": "The request's id, also in the logs."},
-        "traceparent": {"schema": text, "description": "W3C trace context."},
-    }
-    if status.startswith("2"):
-        headers["X-Degraded"] = {
-            "schema": text,
-            "description": "Features that were answered by a fallback, comma separated; absent when none was.",
+def _complete(operation: dict[str, Any]) -> None:
+    """Add the answers that come from around the endpoint, and the headers of every answer."""
+    responses = operation["responses"]
+    for status, response in problems(*_from_around(operation)).items():
+        if _is_fastapis_own(responses.get(str(status))):
+            del responses[str(status)]
+        responses.setdefault(str(status), response)
+    operation["responses"] = dict(sorted(responses.items()))
+    for status, response in operation["responses"].items():
+        is_problem = PROBLEM_MEDIA_TYPE in response.get("content", ())
+        response["headers"] = {
+            **_headers(status, is_problem=is_problem),
+            **response.get("headers", {}),
         }
-    if status == str(int(HTTPStatus.SERVICE_UNAVAILABLE)):
-        headers["Retry-After"] = {"schema": {"type": "integer"}, "description": "Seconds."}
+
+
+def _from_around(operation: dict[str, Any]) -> Iterator[HTTPStatus]:
+    if PROBES not in operation.get("tags", ()):
+        yield from _OF_EVERY_ROUTE
+    if "requestBody" in operation:
+        yield from _OF_BODIES
+    if "security" in operation:
+        yield from _OF_PROTECTED_ROUTES
+    if operation.get("parameters"):
+        yield HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+def _is_fastapis_own(response: dict[str, Any] | None) -> bool:
+    return response is not None and any(name in str(response) for name in _NEVER_SENT)
+
+
+def _headers(status: str, *, is_problem: bool) -> dict[str, Any]:
+    """Return the headers of an answer; a required one is in each."""
+    headers = {
+        "X-Request-ID": _header("The request's id, also in the logs.", required=True),
+        "traceparent": _header("W3C trace context.", required=True),
+        "X-Degraded": _header(
+            "Features that were answered by a fallback, comma separated; absent when none was."
+        ),
+    }
+    if is_problem and int(status) in _WORTH_ANOTHER_TRY:
+        headers["Retry-After"] = _header(
+            "Seconds.", required=True, schema={"type": "integer", "minimum": 1}
+        )
+    if status == str(int(HTTPStatus.UNAUTHORIZED)):
+        headers["WWW-Authenticate"] = _header("The scheme that is wanted: Bearer.", required=True)
     return headers
+
+
+def _header(
+    description: str, *, required: bool = False, schema: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    return {
+        "description": description,
+        "required": required,
+        "schema": schema or {"type": "string"},
+    }
