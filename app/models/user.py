@@ -6,7 +6,7 @@ from __future__ import annotations
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Index, String, func
+from sqlalchemy import Index, String, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, Timestamped, closed_set
@@ -36,4 +36,6 @@ class User(Timestamped, Base):
     __table_args__ = (
         # One account per address, however it is spelled.
         Index("uq_users_email_lower", func.lower(email), unique=True),
+        # The order of the administrators' list and of its cursor.
+        Index("ix_users_created_at_id", text("created_at DESC"), text("id DESC")),
     )
