@@ -33,7 +33,7 @@ def parse_fault(text: str, topology: Topology) -> tuple[Fault, float]:
         raise unknown("fault", kind, FAULTS)
     values: dict[str, Any] = {"kind": kind, "target": target}
     for_s = DEFAULT_FOR_S
-    numbers = {f.name for f in fields(FAULTS[kind]) if f.name.endswith("_ms")}
+    numbers = {f.name for f in fields(FAULTS[kind]) if f.name not in {"target", "direction"}}
     for word in rest:
         name, _, value = word.partition("=")
         if name == "for":
@@ -41,7 +41,7 @@ def parse_fault(text: str, topology: Topology) -> tuple[Fault, float]:
         elif name in numbers:
             if not value.isdigit():
                 raise UsageError(
-                    f"fault {text!r}: {name}={value!r}; expected whole milliseconds, as {name}=300"
+                    f"fault {text!r}: {name}={value!r}; expected a whole number, as {name}=300"
                 )
             values[name] = int(value)
         else:

@@ -66,6 +66,45 @@ class Blackhole(Fault):
 
 
 @dataclass(frozen=True, slots=True)
+class Bandwidth(Fault):
+    """At most `rate_kb_per_s` (1 KB is 1,000 bytes) pass on each connection in `direction`."""
+
+    kind: ClassVar[str] = "bandwidth"
+    rate_kb_per_s: int = 100
+    direction: Direction = "both"
+
+    def __post_init__(self) -> None:
+        """Refuse 0: a stall is another fault, a black hole."""
+        _within(self, "rate_kb_per_s", self.rate_kb_per_s, 1, 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Reset(Fault):
+    """Each connection is reset `after_ms` after its first data in `direction`, as by a crashing peer."""
+
+    kind: ClassVar[str] = "reset"
+    after_ms: int = 0
+    direction: Direction = "upstream"
+
+    def __post_init__(self) -> None:
+        """Refuse waits that would block the edge's control API, and with it the undo."""
+        _within(self, "after_ms", self.after_ms, 0, 1_000)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitBytes(Fault):
+    """Each connection is closed when `limit_bytes` have passed on it in `direction`."""
+
+    kind: ClassVar[str] = "limit-bytes"
+    limit_bytes: int = 10_000
+    direction: Direction = "upstream"
+
+    def __post_init__(self) -> None:
+        """Refuse 0: a connection that passes nothing is a black hole."""
+        _within(self, "limit_bytes", self.limit_bytes, 1, 1_000_000_000)
+
+
+@dataclass(frozen=True, slots=True)
 class Kill(Fault):
     """The component's processes get SIGKILL and stay down until the heal starts them again."""
 
@@ -81,7 +120,10 @@ class Pause(Fault):
     target_kind: ClassVar[TargetKind] = "component"
 
 
-FAULTS: dict[str, type[Fault]] = {f.kind: f for f in (Refuse, Latency, Blackhole, Kill, Pause)}
+FAULTS: dict[str, type[Fault]] = {
+    fault.kind: fault
+    for fault in (Refuse, Latency, Blackhole, Bandwidth, Reset, LimitBytes, Kill, Pause)
+}
 
 
 def fault_from_json(data: dict[str, Any]) -> Fault:

@@ -13,13 +13,15 @@ import socket
 import time
 import urllib.parse
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from chaos.errors import HarnessError, UsageError
+from chaos.errors import HarnessError
+from chaos.toxiproxy.toxics import ToxicState
+
+if TYPE_CHECKING:
+    from chaos.toxiproxy.toxics import Toxic
 
 CALL_WITHIN_S = 0.25
-DELAY_MAX_MS = 10_000
-Stream = Literal["downstream", "upstream"]
 
 
 class ToxiproxyError(HarnessError):
@@ -28,65 +30,6 @@ class ToxiproxyError(HarnessError):
 
 class ToxiproxyTimeoutError(ToxiproxyError):
     """No answer within the limit: the state is unknown, and the proxy's API must not be asked again."""
-
-
-@dataclass(frozen=True, slots=True)
-class LatencyToxic:
-    """Delay each chunk by `latency_ms` ± `jitter_ms`. Raises `UsageError` for what the API would misread."""
-
-    name: str
-    stream: Stream
-    latency_ms: int
-    jitter_ms: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what Toxiproxy accepts and then does something else with, such as a negative delay."""
-        if not 1 <= self.latency_ms <= DELAY_MAX_MS:
-            raise UsageError(f"latency_ms={self.latency_ms}; expected 1 to {DELAY_MAX_MS}")
-        if not 0 <= self.jitter_ms <= self.latency_ms:
-            raise UsageError(
-                f"jitter_ms={self.jitter_ms}; expected 0 to latency_ms={self.latency_ms}"
-            )
-
-    @property
-    def state(self) -> ToxicState:
-        """What the API shows while this toxic is in force."""
-        attributes = {"latency": self.latency_ms, "jitter": self.jitter_ms}
-        return ToxicState(self.name, "latency", self.stream, attributes)
-
-
-@dataclass(frozen=True, slots=True)
-class BlackholeToxic:
-    """Drop all data and keep the connections open: Toxiproxy's `timeout` toxic at 0.
-
-    Above 0 its timer restarts with every chunk, so a busy client would never be cut; hence no such parameter.
-    """
-
-    name: str
-    stream: Stream
-
-    @property
-    def state(self) -> ToxicState:
-        """What the API shows while this toxic is in force."""
-        return ToxicState(self.name, "timeout", self.stream, {"timeout": 0})
-
-
-Toxic = LatencyToxic | BlackholeToxic
-
-
-@dataclass(frozen=True, slots=True)
-class ToxicState:
-    """A toxic as the API shows it.
-
-    `toxicity` is always 1 in ours: it is drawn once per connection and drawn again when a neighbour changes, so a
-    smaller share would not mean what it says.
-    """
-
-    name: str
-    kind: str
-    stream: str
-    attributes: dict[str, int]
-    toxicity: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,15 @@ from chaos.engine.injectors.judge import HELD_BACK_LOOKS, Judge
 from chaos.engine.injectors.probe import Probe
 from chaos.engine.injectors.sockets import Connection, inodes_of, parse_netstat
 from chaos.engine.injectors.traffic import Snapshot, Tally
-from chaos.model.faults import Blackhole, Fault, Latency, Refuse
+from chaos.model.faults import (
+    Bandwidth,
+    Blackhole,
+    Fault,
+    Latency,
+    LimitBytes,
+    Refuse,
+    Reset,
+)
 
 CLIENT, SERVER, EDGE = 50_001, 50_002, 6_379
 QUICK = Probe("answered", 1.0)
@@ -91,6 +99,24 @@ def test_a_delay_of_an_unknown_protocol_needs_bytes_held_back() -> None:
     assert "do not lag" in why(fault, before, late[0], prompt[0], late[1], prompt[1], first=first)
 
 
+@pytest.mark.parametrize("fault", [Reset("s3"), LimitBytes("s3", limit_bytes=100)])
+def test_a_reset_needs_a_connection_that_moved_bytes_and_ended(fault: Fault) -> None:
+    """A connection that lives on, or ended without a byte inside the fault, is no witness."""
+    assert why(fault, edge((9, 9)), edge((9, 9)), edge((50, 9)), edge()) == ""
+    assert "no client's connection ended" in why(fault, edge((9, 9)), edge((50, 50)))
+    assert "nothing had moved" in why(fault, edge((9, 9)), edge((9, 9)), edge())
+
+
+def test_a_narrow_edge_needs_bytes_that_wait_in_it() -> None:
+    """Traffic below the limit passes untouched, so only bytes held back in a row of looks are a witness."""
+    fault = Bandwidth("s3", rate_kb_per_s=10)
+    before = edge((0, 0))
+    held = [edge((n, 10), upstream=(n, 900)) for n in range(1, HELD_BACK_LOOKS + 3)]
+    passed = [edge((n, n), upstream=(n, n)) for n in range(1, HELD_BACK_LOOKS + 3)]
+    assert why(fault, before, *held) == ""
+    assert "fewer than the limit" in why(fault, before, *passed)
+
+
 def test_a_machine_that_shows_nothing_proves_nothing() -> None:
     """Without a socket table there is no witness, however the probe was treated."""
     assert "does not show its connections" in why(Refuse("redis-cache"), None)
@@ -116,6 +142,10 @@ def test_without_byte_counts_connections_and_the_probe_must_do() -> None:
         (Latency("s3", delay_ms=200), Probe("answered", 60.0), False),
         (Latency("s3", delay_ms=200, jitter_ms=100), Probe("answered", 110.0), True),
         (Latency("s3", delay_ms=200), Probe("refused", 0.1), False),
+        (Reset("s3"), Probe("closed", 1.0), True),
+        (Reset("s3"), Probe("answered", 1.0), False),
+        (LimitBytes("s3"), Probe("answered", 1.0), True),
+        (Bandwidth("s3"), Probe("refused", 1.0), False),
     ],
 )
 def test_a_probe_must_be_treated_as_the_fault_says(fault: Fault, now: Probe, alike: bool) -> None:  # noqa: FBT001 (a column of the table)

@@ -13,12 +13,18 @@ import pytest
 from chaos.errors import UsageError
 from chaos.toxiproxy.client import (
     CALL_WITHIN_S,
-    BlackholeToxic,
-    LatencyToxic,
-    Toxic,
     Toxiproxy,
     ToxiproxyError,
     ToxiproxyTimeoutError,
+)
+from chaos.toxiproxy.toxics import (
+    BandwidthToxic,
+    BlackholeToxic,
+    LatencyToxic,
+    LimitToxic,
+    ResetToxic,
+    SlowCloseToxic,
+    Toxic,
 )
 from chaos.toxiproxy.undo import restore
 from tests.toxiproxy.conftest import free_port
@@ -35,6 +41,10 @@ TOXICS: list[Toxic] = [
     LatencyToxic("late", "upstream", latency_ms=1),
     BlackholeToxic("hole", "upstream"),
     BlackholeToxic("hole", "downstream"),
+    BandwidthToxic("narrow", "downstream", rate_kb_per_s=50),
+    ResetToxic("reset", "upstream", after_ms=100),
+    LimitToxic("short", "downstream", limit_bytes=1_000),
+    SlowCloseToxic("slow", "upstream", delay_ms=500),
 ]
 
 
@@ -131,6 +141,23 @@ def test_values_that_the_server_would_misread_cannot_be_built(
     """Toxiproxy takes negative and huge delays without a word; here they are errors."""
     with pytest.raises(UsageError, match="expected"):
         LatencyToxic("late", "downstream", latency_ms, jitter_ms)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: BandwidthToxic("x", "downstream", 0),
+        lambda: BandwidthToxic("x", "downstream", -1),
+        lambda: ResetToxic("x", "downstream", 1_001),
+        lambda: ResetToxic("x", "downstream", -1),
+        lambda: LimitToxic("x", "downstream", 0),
+        lambda: SlowCloseToxic("x", "downstream", 0),
+    ],
+)
+def test_values_that_stall_or_hang_the_server_cannot_be_built(build: Callable[[], Toxic]) -> None:
+    """A rate of 0 stalls silently, a long reset blocks the whole API: neither can be expressed."""
+    with pytest.raises(UsageError, match="expected"):
+        build()
 
 
 @contextmanager

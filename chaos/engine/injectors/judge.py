@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chaos.model.faults import Blackhole, Latency, Refuse
+from chaos.model.faults import Bandwidth, Blackhole, Latency, LimitBytes, Refuse, Reset
 
 if TYPE_CHECKING:
     from chaos.engine.injectors.probe import Probe
@@ -30,15 +30,10 @@ class Judge:
         if self.before is None:
             return "this machine does not show its connections, so nothing proves that a client used this edge"
         if isinstance(self.fault, Refuse):
-            if not self.before.clients:
-                return "no client was connected through this edge before it refused"
-            return f"{tally.clients_now} clients are still connected" if tally.clients_now else ""
-        if not tally.clients_max:
-            return "no client was connected through this edge while the fault was in force"
-        if tally.counted:
-            return self._why_unmoved(tally)
-        blind = self.first.answer == "connected"
-        return "nothing can be asked here, and this machine does not tell bytes" if blind else ""
+            return self._why_not_refused(self.before, tally)
+        if isinstance(self.fault, Reset | LimitBytes):
+            return self._why_none_ended(tally)
+        return self._why_unmet(tally)
 
     def why_unlike(self, now: Probe) -> str:
         """Say how a fresh connection was not treated as the fault says; empty when it was.
@@ -51,6 +46,11 @@ class Judge:
             alike = late or now.answer == "connected"
         elif isinstance(self.fault, Refuse):
             alike = now.answer == "refused"
+        elif isinstance(self.fault, Reset):
+            alike = now.answer in {"closed", "connected"}
+        elif isinstance(self.fault, Bandwidth | LimitBytes):
+            # One small question may pass whole: it is the clients' bytes that show these.
+            alike = now.answer in {"answered", "closed", "silent", "connected"}
         else:
             alike = now.answer in {"silent", "connected"}
         if alike:
@@ -65,6 +65,7 @@ class Judge:
             "clients_before": None if self.before is None else len(self.before.clients),
             "clients_most": tally.clients_max,
             "clients_now": tally.clients_now,
+            "clients_ended": tally.ended(self.before),
             "bytes_from_clients": tally.from_clients if counted else None,
             "bytes_to_clients": tally.to_clients if counted else None,
             "bytes_held_back": tally.held_back_most if counted else None,
@@ -74,6 +75,27 @@ class Judge:
             "probe_ms_before": round(self.first.took_ms, 1),
         }
 
+    def _why_not_refused(self, before: Snapshot, tally: Tally) -> str:
+        if not before.clients:
+            return "no client was connected through this edge before it refused"
+        return f"{tally.clients_now} clients are still connected" if tally.clients_now else ""
+
+    def _why_none_ended(self, tally: Tally) -> str:
+        """Say why no connection can have been ended by the fault; empty when one was that had moved bytes."""
+        if not tally.ended(self.before):
+            return "no client's connection ended while the fault was in force"
+        if tally.counted and tally.from_clients <= 0 and tally.to_clients <= 0:
+            return "connections ended on which nothing had moved"
+        return ""
+
+    def _why_unmet(self, tally: Tally) -> str:
+        if not tally.clients_max:
+            return "no client was connected through this edge while the fault was in force"
+        if tally.counted:
+            return self._why_unmoved(tally)
+        blind = self.first.answer == "connected"
+        return "nothing can be asked here, and this machine does not tell bytes" if blind else ""
+
     def _why_unmoved(self, tally: Tally) -> str:
         if tally.from_clients <= 0:
             return (
@@ -82,6 +104,9 @@ class Judge:
         if isinstance(self.fault, Blackhole):
             if not tally.unanswered:
                 return f"every client that sent something was answered ({tally.to_clients} bytes)"
+        elif isinstance(self.fault, Bandwidth):
+            if tally.held_back_looks < HELD_BACK_LOOKS:
+                return "the clients' bytes never had to wait in the edge: they were fewer than the limit"
         elif self.first.answer == "connected" and tally.held_back_looks < HELD_BACK_LOOKS:
             return "nothing can be asked here, and the clients' bytes do not lag in the edge"
         return ""

@@ -1,4 +1,4 @@
-"""Network faults on a dependency: refuse, latency, blackhole. Each edge has a Toxiproxy process of its own.
+"""Network faults on a dependency. Each edge has a Toxiproxy process of its own.
 
 An undo that does not answer in time is never repeated: the edge's process is killed and started again. That needs no
 API call and costs this edge only (162 of 162 came back, in 8 to 26 ms, measured against Toxiproxy 2.12).
@@ -13,13 +13,14 @@ from chaos.engine.injectors.judge import Judge
 from chaos.engine.injectors.probe import SILENT_AFTER_S, probe, question
 from chaos.engine.injectors.traffic import Edge, Tally, look
 from chaos.errors import HarnessError
-from chaos.model.faults import Blackhole, Latency, Refuse
-from chaos.toxiproxy.client import (
-    CALL_WITHIN_S,
+from chaos.model.faults import Bandwidth, Blackhole, Latency, LimitBytes, Refuse, Reset
+from chaos.toxiproxy.client import CALL_WITHIN_S, Toxiproxy, ToxiproxyError
+from chaos.toxiproxy.toxics import (
+    BandwidthToxic,
     BlackholeToxic,
     LatencyToxic,
-    Toxiproxy,
-    ToxiproxyError,
+    LimitToxic,
+    ResetToxic,
 )
 from chaos.toxiproxy.undo import restore
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from chaos.model.faults import Fault
     from chaos.model.topology import Dependency
     from chaos.runtime.base import Stack
-    from chaos.toxiproxy.client import Stream, Toxic
+    from chaos.toxiproxy.toxics import Stream, Toxic
 
 CONFIRM_WITHIN_S = 1.0
 """The toxic was taken in time; reading it back may be slow on a busy machine without harm."""
@@ -141,16 +142,25 @@ class NetworkInjector:
 
 def toxics_of(fault: Fault) -> tuple[Toxic, ...]:
     """Return the toxics that make up a fault, at most one a stream."""
-    if isinstance(fault, Latency):
-        return tuple(
-            LatencyToxic(f"chaosbed_latency_{s}", s, fault.delay_ms, fault.jitter_ms)
-            for s in _streams(fault.direction)
-        )
-    if isinstance(fault, Blackhole):
-        return tuple(
-            BlackholeToxic(f"chaosbed_blackhole_{s}", s) for s in _streams(fault.direction)
-        )
-    return ()
+    direction = getattr(fault, "direction", None)
+    if direction is None:
+        return ()
+    return tuple(_toxic(fault, f"chaosbed_{fault.kind}_{s}", s) for s in _streams(direction))
+
+
+def _toxic(fault: Fault, name: str, stream: Stream) -> Toxic:
+    match fault:
+        case Latency():
+            return LatencyToxic(name, stream, fault.delay_ms, fault.jitter_ms)
+        case Blackhole():
+            return BlackholeToxic(name, stream)
+        case Bandwidth():
+            return BandwidthToxic(name, stream, fault.rate_kb_per_s)
+        case Reset():
+            return ResetToxic(name, stream, fault.after_ms)
+        case LimitBytes():
+            return LimitToxic(name, stream, fault.limit_bytes)
+    raise HarnessError(f"{fault.sentence}: no toxic does this")
 
 
 async def _watch(place: Edge, judge: Judge) -> Tally:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 from chaos.engine.injectors.network import NetworkInjector
 from chaos.engine.injectors.process import ProcessInjector
 from chaos.errors import unknown
-from chaos.model.faults import Blackhole, Kill, Latency, Pause, Refuse
+from chaos.model.faults import (
+    Bandwidth,
+    Blackhole,
+    Kill,
+    Latency,
+    LimitBytes,
+    Pause,
+    Refuse,
+    Reset,
+)
 
 if TYPE_CHECKING:
     from chaos.engine.injectors.base import Injector
@@ -19,6 +28,9 @@ INJECTORS: dict[type[Fault], Injector] = {
     Refuse: _NETWORK,
     Latency: _NETWORK,
     Blackhole: _NETWORK,
+    Bandwidth: _NETWORK,
+    Reset: _NETWORK,
+    LimitBytes: _NETWORK,
     Kill: _PROCESS,
     Pause: _PROCESS,
 }

@@ -118,6 +118,11 @@ class Tally:
             (c.received or 0) > received and (c.sent or 0) <= sent for c, received, sent in moved
         )
 
+    def ended(self, before: Snapshot | None) -> int:
+        """Return how many clients' connections were there, before or at any look, and are there no more."""
+        known = self._latest.keys() | (before.clients.keys() if before else frozenset())
+        return len(known) - self.clients_now
+
     def _then(self, port: int) -> tuple[int, int]:
         base = self._base.get(port)
         return (0, 0) if base is None else (base.received or 0, base.sent or 0)
