@@ -7,7 +7,7 @@ BED := .venv/bin/chaosbed
 READY := .venv/.ready-$(firstword $(shell pwd | cksum))
 PATHS := app chaos compose loadtests reports scenarios tests
 
-.PHONY: help setup up down chaos gate loadtest report picture test lint types check e2e format clean
+.PHONY: help setup up down chaos gate loadtest report picture test lint types check e2e bench format clean
 
 help:  ## print this map
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ test: setup  ## run the tests, with real servers on loopback (a few minutes)
 
 e2e: setup  ## run the long tests: whole scenarios, broken on purpose
 	@$(PY) -m pytest -m e2e $(ARGS)
+
+bench: setup  ## measure what the instrumentation costs, against two other stacks (90 s)
+	@$(PY) -m tests.bench $(ARGS)
 
 lint: $(READY)  ## check format, style and import contracts
 	@.venv/bin/ruff format --check $(PATHS) || { echo "run 'make format'"; exit 1; }

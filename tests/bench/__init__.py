@@ -1,0 +1,1 @@
+"""What the instrumentation costs, side by side in one run: `make bench`."""
