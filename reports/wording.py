@@ -25,7 +25,9 @@ KINDS = (
     "harness",
     "check",
     "slo",
+    "answers",
     "degradation",
+    "responsiveness",
     "recovery",
     "alert",
     "invariant",
@@ -34,7 +36,9 @@ KINDS = (
 )
 KIND_TITLES = {
     "slo": "Service level objectives",
+    "answers": "Answers, by who asked",
     "degradation": "Degradation",
+    "responsiveness": "Responsiveness of the process itself",
     "recovery": "Recovery",
     "alert": "Alerts",
     "invariant": "Invariants",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chaos.checks.alerts import alert_fires, others_silent
+from chaos.checks.answers import answered_with, never_answered
 from chaos.checks.degradation import breaker_opens, degrades, not_degraded
 from chaos.checks.honesty import honesty
 from chaos.checks.recovery import recovers_within
+from chaos.checks.responsiveness import metric_quantile_at_most, probe_answers
 from chaos.checks.slo import latency_ratio, slo_breaks, slo_holds
 from chaos.checks.witness import witnesses
 from chaos.model import expectations as ex
@@ -28,6 +30,10 @@ CHECKS: dict[type, Callable[..., Finding]] = {
     ex.BreakerOpens: breaker_opens,
     ex.AlertFires: alert_fires,
     ex.RecoversWithin: recovers_within,
+    ex.NeverAnswered: never_answered,
+    ex.AnsweredWith: answered_with,
+    ex.ProbeAnswers: probe_answers,
+    ex.MetricQuantileAtMost: metric_quantile_at_most,
 }
 
 

@@ -6,9 +6,13 @@ import asyncio
 import json
 import re
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from math import inf
 from typing import TYPE_CHECKING
 
 import aiohttp
+
+from chaos.checks.responsiveness import PROBE_LATENCY, PROBE_OWN_LAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,6 +22,11 @@ if TYPE_CHECKING:
 
 EVERY_S = 0.25
 LIMIT_S = 0.5
+PROBE_EVERY_S = 0.1
+PROBE_LIMIT_S = 1.0
+LAG_EVERY_S = 0.005
+PROBED = ("/livez",)
+"""Paths whose answers are timed."""
 FAMILIES = (
     "http_requests_total",
     "http_requests_in_flight",
@@ -29,6 +38,9 @@ FAMILIES = (
     "db_pool_connections",
     "views_total",
 )
+HISTOGRAMS = ("event_loop_lag_seconds",)
+"""Histograms whose buckets are kept. Each costs a sample a bucket and read, so only those of which claims are made."""
+_STARTS = (*FAMILIES, *(f"{name}_bucket" for name in HISTOGRAMS))
 # Label values may hold braces (route templates), so the label set ends at a brace outside quotes.
 _LINE = re.compile(
     r'^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>(?:[^"}]|"(?:[^"\\]|\\.)*")*)\})? (?P<value>\S+)'
@@ -48,11 +60,11 @@ class Sample:
 
 @dataclass(slots=True)
 class Probes:
-    """Reads `metrics_url`, `health_url` and the stack's process states until cancelled."""
+    """Reads the metrics, health, liveness and process states of `app_url`'s stack until cancelled."""
 
     stack: Stack
     metrics_url: str
-    health_url: str
+    app_url: str
     now_s: Callable[[], float]
     samples: list[Sample] = field(default_factory=list)
     errors: int = 0
@@ -62,7 +74,10 @@ class Probes:
         timeout = aiohttp.ClientTimeout(total=LIMIT_S)
         async with aiohttp.ClientSession(timeout=timeout) as http:
             await asyncio.gather(
-                self._loop(self._metrics, http), self._loop(self._health, http), self._states()
+                self._loop(self._metrics, http),
+                self._loop(self._health, http),
+                self._states(),
+                *(self._time(path) for path in PROBED),
             )
 
     async def read_metrics(self) -> list[Sample]:
@@ -93,13 +108,36 @@ class Probes:
         return rows
 
     async def _health(self, http: aiohttp.ClientSession) -> None:
-        async with http.get(self.health_url) as response:
+        async with http.get(f"{self.app_url}/api/v1/health/detailed") as response:
             body = await response.json()
         for name, part in body.get("components", {}).items():
             self._add(
                 "health_component", {"component": name, "status": str(part.get("status"))}, 1.0
             )
         self._add("health_status", {"status": str(body.get("status"))}, 1.0)
+
+    async def _time(self, path: str) -> None:
+        """Ask `path` every PROBE_EVERY_S and keep how long each answer took, beside how late our own loop was."""
+        lag = LoopLag()
+        timeout = aiohttp.ClientTimeout(total=PROBE_LIMIT_S)
+        async with aiohttp.ClientSession(timeout=timeout) as http, asyncio.TaskGroup() as tasks:
+            tasks.create_task(lag.watch())
+            clock = asyncio.get_running_loop().time
+            while True:
+                sent_s, began = self.now_s(), clock()
+                lag.forget()
+                try:
+                    async with http.get(f"{self.app_url}{path}") as response:
+                        await response.read()
+                        took_s = clock() - began if response.status == HTTPStatus.OK else inf
+                except TimeoutError:
+                    took_s = clock() - began
+                except (aiohttp.ClientError, OSError):
+                    took_s = inf
+                for name, value_s in ((PROBE_LATENCY, took_s), (PROBE_OWN_LAG, lag.total_s())):
+                    labels = json.dumps({"path": path})
+                    self.samples.append(Sample(name, labels, sent_s, value_s * 1_000))
+                await asyncio.sleep(max(0.0, began + PROBE_EVERY_S - clock()))
 
     async def _states(self) -> None:
         names = [c.name for c in self.stack.topology.components if not c.one_shot]
@@ -115,10 +153,35 @@ class Probes:
         self.samples.append(Sample(name, json.dumps(labels, sort_keys=True), self.now_s(), value))
 
 
+@dataclass(slots=True)
+class LoopLag:
+    """Adds up how late this process's own event loop takes its turns, so that it is not blamed on what is probed."""
+
+    late_s: float = 0.0
+    due: float = 0.0
+
+    async def watch(self) -> None:
+        """Take a turn every LAG_EVERY_S until cancelled."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            self.due = clock() + LAG_EVERY_S
+            await asyncio.sleep(LAG_EVERY_S)
+            self.late_s += max(0.0, clock() - self.due)
+
+    def forget(self) -> None:
+        """Count from now on."""
+        self.late_s = 0.0
+
+    def total_s(self) -> float:
+        """Return the lateness since `forget`, that of a turn which is overdue right now included."""
+        overdue = asyncio.get_running_loop().time() - self.due
+        return self.late_s + max(0.0, overdue)
+
+
 def parse_metrics(text: str, t_s: float) -> Iterable[Sample]:
     """Yield the samples of the families that checks and reports look at, from Prometheus' text format."""
     for line in text.splitlines():
-        if not line.startswith(FAMILIES) or "_bucket{" in line:
+        if not line.startswith(_STARTS) or ("_bucket{" in line and not line.startswith(HISTOGRAMS)):
             continue
         match = _LINE.match(line)
         if match is None:

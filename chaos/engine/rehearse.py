@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chaos.engine.doubts import doubts_of
+from chaos.engine.probes import HISTOGRAMS, PROBE_LIMIT_S, PROBED
 from chaos.engine.timeline import timeline
 from chaos.errors import UsageError, unknown
 from chaos.model import expectations as ex
-from chaos.model.slo import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -38,7 +39,7 @@ def rehearse(
     for expectation in scenario.expectations:
         if isinstance(expectation, ex.AlertFires):
             _alert_fits(expectation, scenario, system, time_scale)
-    doubts = tuple(_doubts(scenario, system))
+    doubts = tuple(doubts_of(scenario, system))
     return Rehearsal(tuple(_picture(scenario, time_scale)), doubts)
 
 
@@ -49,21 +50,42 @@ def _names(scenario: Scenario, system: System, topology: Topology) -> None:
     for fault in (fault for phase in scenario.phases for fault in phase.faults):
         check_target(fault, topology)
     for expectation in scenario.expectations:
-        for attribute, kind, known in (
-            ("breaker", "breaker", system.breakers),
-            ("after_breaker", "breaker", system.breakers),
-            ("feature", "feature", system.features),
-        ):
-            _known(kind, getattr(expectation, attribute, ""), known, where)
-        for route in getattr(expectation, "routes", ()):
-            _known("route", route, system.routes, where)
-        if isinstance(expectation, ex.SloHolds | ex.SloBreaks):
-            system.slo(expectation.slo)
-        if isinstance(expectation, ex.OtherAlertsSilent):
-            for name in expectation.allowed:
-                system.alert(name)
+        _expectation(expectation, system, where)
         if isinstance(expectation, ex.AlertFires):
             _alert_labels(expectation, system, topology, where)
+
+
+def _expectation(expectation: ex.Expectation, system: System, where: str) -> None:
+    for attribute, kind, known in (
+        ("breaker", "breaker", system.breakers),
+        ("after_breaker", "breaker", system.breakers),
+        ("feature", "feature", system.features),
+        ("family", "histogram", HISTOGRAMS),
+        ("path", "probed path", PROBED),
+    ):
+        _known(kind, getattr(expectation, attribute, ""), known, where)
+    for attribute, kind, known in (
+        ("routes", "route", system.routes),
+        ("journeys", "journey", system.journeys),
+    ):
+        for name in getattr(expectation, attribute, ()):
+            _known(kind, name, known, where)
+    if isinstance(expectation, ex.SloHolds | ex.SloBreaks):
+        system.slo(expectation.slo)
+    if isinstance(expectation, ex.OtherAlertsSilent):
+        for name in expectation.allowed:
+            system.alert(name)
+    if isinstance(expectation, ex.ProbeAnswers):
+        _probe(expectation, where)
+
+
+def _probe(expectation: ex.ProbeAnswers, where: str) -> None:
+    limit_ms = PROBE_LIMIT_S * 1_000
+    if not 0 < expectation.within_ms < limit_ms:
+        raise UsageError(
+            f"ProbeAnswers of {expectation.path}{where}: within_ms={expectation.within_ms:g}; expected more than 0 "
+            f"and less than the {limit_ms:g} ms after which a probe is given up"
+        )
 
 
 def check_target(fault: Fault, topology: Topology) -> None:
@@ -108,26 +130,6 @@ def _alert_fits(
             raise UsageError(
                 f"scenario {scenario.name!r}: {alert.name} needs {needed:.1f} s to {what} at time scale "
                 f"{time_scale:g} and has {has:.1f} s; lengthen the phase or raise --time-scale"
-            )
-
-
-def _doubts(scenario: Scenario, system: System) -> Iterator[str]:
-    rate = scenario.load.rate_rps
-    if rate == 0:
-        yield "the load is 0 arrivals a second: nothing can be proved"
-        return
-    for expectation in scenario.expectations:
-        if not isinstance(expectation, ex.SloHolds):
-            continue
-        slo = system.slo(expectation.slo)
-        start, end = scenario.window(expectation.phase)
-        share = sum(p.load_factor * p.duration_s for p in scenario.phases) / scenario.duration_s
-        expected = int((end - start) * rate * share)
-        best = wilson(0, expected).high
-        if best > slo.max_bad:
-            yield (
-                f"{slo.name} in {expectation.phase}: about {expected} arrivals can show at best "
-                f"{best * 100:.3g} % bad, limit {slo.max_bad * 100:.3g} %; raise the rate or lengthen the phase"
             )
 
 

@@ -155,7 +155,7 @@ class Run:
         probes = Probes(
             self.session.stack,
             self._url("app", 9000) + "/metrics",
-            self._url("app", 8000) + "/api/v1/health/detailed",
+            self._url("app", 8000),
             self.now_s,
         )
         first, offsets = await probes.read_metrics(), log_sizes(self.session.stack)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chaos.errors import UsageError
+
 RUN = "run"
 """The phase name that stands for every phase after the warm-up."""
+
+STATUSES = range(100, 600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,96 @@ class RecoversWithin:
     degraded_counts: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class NeverAnswered:
+    """No arrival of `journeys` is ever answered with one of `statuses`, as nobody may get in without a code.
+
+    One that is breaks the claim, whatever the others got; fewer than `min_arrivals` answers prove nothing.
+    """
+
+    journeys: tuple[str, ...]
+    statuses: tuple[int, ...]
+    phase: str = RUN
+    min_arrivals: int = 50
+
+    def __post_init__(self) -> None:
+        """Refuse a claim that nothing could break."""
+        _answers(self, self.journeys, self.statuses)
+        _at_least(self, "min_arrivals", self.min_arrivals, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredWith:
+    """At least `min_share` of the arrivals of `journeys` are answered with one of `statuses`.
+
+    Judged like an SLO, by the share's interval. An arrival that got no answer counts against the claim.
+    """
+
+    journeys: tuple[str, ...]
+    statuses: tuple[int, ...]
+    phase: str
+    min_share: float
+
+    def __post_init__(self) -> None:
+        """Refuse a claim that nothing could break, or nothing hold."""
+        _answers(self, self.journeys, self.statuses)
+        _fraction(self, "min_share", self.min_share)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswers:
+    """Every probe of `path` in `phase` is answered with 200 within `within_ms`; at least `min_probes` were sent."""
+
+    phase: str
+    within_ms: float
+    path: str = "/livez"
+    min_probes: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuse a claim that nothing could break."""
+        _at_least(self, "min_probes", self.min_probes, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricQuantileAtMost:
+    """The `quantile` of what histogram `family` observed during `phase` is at most `limit`, in the family's unit.
+
+    `limit` is best a bucket's bound: what lies in the bucket around another limit is neither over it nor under it.
+    """
+
+    family: str
+    quantile: float
+    limit: float
+    phase: str
+
+    def __post_init__(self) -> None:
+        """Refuse a quantile that cannot be."""
+        _fraction(self, "quantile", self.quantile)
+
+
+def _answers(claim: object, journeys: tuple[str, ...], statuses: tuple[int, ...]) -> None:
+    name = type(claim).__name__
+    if not journeys:
+        raise UsageError(f"{name}: journeys={journeys!r}; expected at least one name")
+    wrong = [status for status in statuses if status not in STATUSES]
+    if not statuses or wrong:
+        raise UsageError(
+            f"{name}: statuses={statuses!r}; expected HTTP statuses, {STATUSES[0]} to {STATUSES[-1]}"
+        )
+
+
+def _at_least(claim: object, field: str, value: int, least: int) -> None:
+    if value < least:
+        raise UsageError(f"{type(claim).__name__}: {field}={value}; expected at least {least}")
+
+
+def _fraction(claim: object, field: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise UsageError(
+            f"{type(claim).__name__}: {field}={value}; expected a fraction between 0 and 1"
+        )
+
+
 Expectation = (
     SloHolds
     | SloBreaks
@@ -115,4 +209,8 @@ Expectation = (
     | AlertFires
     | OtherAlertsSilent
     | RecoversWithin
+    | NeverAnswered
+    | AnsweredWith
+    | ProbeAnswers
+    | MetricQuantileAtMost
 )

@@ -28,8 +28,9 @@ class Verdict(Enum):
 class Finding:
     """One expectation judged.
 
-    `kind` is the family (slo, degradation, alert, recovery, witness, honesty, invariant), `phase` the phase or
-    "run". `measured` and `limit` are numbers in `unit`, or None when there was no data. `sentence` is for people.
+    `kind` is the family (slo, answers, degradation, responsiveness, alert, recovery, witness, honesty, invariant),
+    `phase` the phase or "run". `measured` and `limit` are numbers in `unit`, or None when there was no data.
+    `sentence` is for people.
     """
 
     kind: str

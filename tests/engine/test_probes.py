@@ -95,9 +95,9 @@ async def latencies(
     """Probe a server until there are `count` latencies, each beside a lag of its own, and return them in ms."""
     async with serving(handler) as url:
         probes = Probes(cast("Stack", None), "", url, time.monotonic)
-        probing = asyncio.create_task(probes._time("/livez"))  # noqa: SLF001 (the other loops need a stack)
+        probing = asyncio.create_task(probes._time("/livez"))
         async with asyncio.timeout(20):
-            while len(probes.samples) < 2 * count:
+            while len(probes.samples) < 2 * count:  # noqa: ASYNC110 (a probe tells nobody)
                 await asyncio.sleep(0.01)
         probing.cancel()
         await asyncio.gather(probing, return_exceptions=True)

@@ -1,0 +1,87 @@
+"""What would end INCONCLUSIVE even if all goes well: said before anything starts, for a run costs a minute."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chaos.engine.probes import PROBE_EVERY_S
+from chaos.model import expectations as ex
+from chaos.model.slo import wilson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chaos.model.scenario import Scenario, System
+
+
+def doubts_of(scenario: Scenario, system: System) -> Iterator[str]:
+    """Yield one line for each claim that the load cannot decide."""
+    if scenario.load.rate_rps == 0:
+        yield "the load is 0 arrivals a second: nothing can be proved"
+        return
+    for expectation in scenario.expectations:
+        doubt = ""
+        if isinstance(expectation, ex.SloHolds):
+            doubt = _slo(expectation, scenario, system)
+        elif isinstance(expectation, ex.NeverAnswered):
+            doubt = _never_answered(expectation, scenario)
+        elif isinstance(expectation, ex.AnsweredWith):
+            doubt = _answered_with(expectation, scenario)
+        elif isinstance(expectation, ex.ProbeAnswers):
+            doubt = _probes(expectation, scenario)
+        if doubt:
+            yield doubt
+
+
+def _slo(expectation: ex.SloHolds, scenario: Scenario, system: System) -> str:
+    slo = system.slo(expectation.slo)
+    expected = _expected(scenario, expectation.phase)
+    best = wilson(0, expected).high
+    if best <= slo.max_bad:
+        return ""
+    return (
+        f"{slo.name} in {expectation.phase}: about {expected} arrivals can show at best "
+        f"{best * 100:.3g} % bad, limit {slo.max_bad * 100:.3g} %; raise the rate or lengthen the phase"
+    )
+
+
+def _never_answered(expectation: ex.NeverAnswered, scenario: Scenario) -> str:
+    expected = _expected(scenario, expectation.phase, expectation.journeys)
+    if expected >= expectation.min_arrivals:
+        return ""
+    return (
+        f"{' and '.join(expectation.journeys)} in {expectation.phase}: about {expected} arrivals, of which at least "
+        f"{expectation.min_arrivals} must be answered; give them more weight in the load"
+    )
+
+
+def _answered_with(expectation: ex.AnsweredWith, scenario: Scenario) -> str:
+    expected = _expected(scenario, expectation.phase, expectation.journeys)
+    best = wilson(expected, expected).low
+    if best >= expectation.min_share:
+        return ""
+    return (
+        f"{' and '.join(expectation.journeys)} in {expectation.phase}: about {expected} arrivals can show at "
+        f"best {best * 100:.3g} %, expected {expectation.min_share * 100:.3g} %; give them more weight in the load"
+    )
+
+
+def _probes(expectation: ex.ProbeAnswers, scenario: Scenario) -> str:
+    start, end = scenario.window(expectation.phase)
+    expected = round((end - start) / PROBE_EVERY_S)
+    if expected >= expectation.min_probes:
+        return ""
+    return (
+        f"{expectation.path} in {expectation.phase}: at most {expected} probes, of which at least "
+        f"{expectation.min_probes} are needed; lengthen the phase"
+    )
+
+
+def _expected(scenario: Scenario, phase: str, journeys: tuple[str, ...] = ()) -> int:
+    """Return about how many arrivals a phase has, of all journeys or of some."""
+    start, end = scenario.window(phase)
+    load = scenario.load
+    share = sum(p.load_factor * p.duration_s for p in scenario.phases) / scenario.duration_s
+    weights = sum(weight for _, weight in load.journeys)
+    part = sum(weight for name, weight in load.journeys if not journeys or name in journeys)
+    return int((end - start) * load.rate_rps * share * part / weights)
