@@ -1,16 +1,19 @@
 """Structured logs: one JSON line an event on standard output, the standard library's loggers included.
 
-Keys that every line has: `timestamp level service component event`; inside a request also `correlation_id`. What looks
-like a secret or a person is removed before a line is rendered, whoever logged it.
+Keys that every line has: `timestamp level service component event`; inside a request also `correlation_id` and, once
+the caller is known, `user_id`. What looks like a secret or a person is removed before a line is rendered, whoever
+logged it (`app.core.redaction`). `compose/logs/log-line.schema.json` is the format's specification.
+
+All of it is one processor and not a chain: the access line is on every request's way, and each link of a chain copies
+and walks the event once more.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import sys
-from datetime import UTC, datetime
-from functools import lru_cache
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -18,36 +21,23 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
 from app.core.context import current
+from app.core.redaction import clean_name, cleaner_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
     from app.core.config import Settings
 
 SERVICE = "social-flow-backend"
-REDACTED = "[redacted]"
-
-_FIRST_KEYS = ("timestamp", "level", "service", "component", "event")
-# Written by this module or validated where they came in; hex ids must not be mistaken for card numbers.
-_SAFE_KEYS = frozenset((*_FIRST_KEYS[:-1], "correlation_id", "trace_id"))
-_SECRET_KEYS = re.compile(
-    r"(?:^|[_.-])(?:passw(?:or)?d|secret|token|authorization|cookie|api_?key|dsn|t?otp|recovery_code"
-    r"|card|cvc|iban|e?_?mail|username|ip_address|user_agent)s?(?:$|[_.-])",
-    re.IGNORECASE,
-)
-# Each pattern is tried only on texts that contain its hint: nearly all are short names and ids.
-_SECRET_VALUES = (
-    ("://", re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]*(?=@)"), REDACTED),  # user:password of a URL
-    (" ", re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), rf"\1 {REDACTED}"),
-    ("eyJ", re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), REDACTED),  # a JWT
-    ("@", re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+"), REDACTED),  # an e-mail address
-    ("k_", re.compile(r"\b[spr]k_\w{8,}"), REDACTED),  # a payment provider's key
-    ("whsec_", re.compile(r"\bwhsec_\w{8,}"), REDACTED),
-)
-_CARD_DIGITS = 13  # the shortest card number
-_CARD = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
+_LEVEL_NAMES = {
+    **{name: name.upper() for name in ("debug", "info", "warning", "error", "critical")},
+    "exception": "ERROR",
+    "warn": "WARNING",
+    "fatal": "CRITICAL",
+}
 
 
 def configure_logging(settings: Settings) -> None:
@@ -56,114 +46,118 @@ def configure_logging(settings: Settings) -> None:
     console = settings.log_format == "console"
     structlog.reset_defaults()
     structlog.configure(
-        processors=[*_shared_processors(), *(_console() if console else _json())],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=(
-            structlog.PrintLoggerFactory(sys.stdout)
-            if console
-            else structlog.BytesLoggerFactory(sys.stdout.buffer)
-        ),
+        processors=_console() if console else [render_line],
+        wrapper_class=_line_logger(level),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stdout) if console else _OUTPUT,
         cache_logger_on_first_use=True,
     )
     _bridge_standard_library(level)
+    _bridge_last_words()
 
 
-def _shared_processors() -> list[Processor]:
-    return [add_request, add_basics, redact]
+class Output:
+    """Standard output, one whole line at a time, from whichever thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def msg(self, line: bytes) -> None:
+        """Write a line; it is out when this returns."""
+        with self._lock:
+            out = sys.stdout.buffer
+            out.write(line + b"\n")
+            out.flush()
 
 
-def _json() -> list[Processor]:
-    # Locals of a frame may hold anything, so they never reach a log.
-    transform = ExceptionDictTransformer(show_locals=False, max_frames=30)
-    return [structlog.processors.ExceptionRenderer(transform), redact_exception, render_json]
+_OUTPUT = Output()
+
+
+def _line_logger(level: int) -> type[structlog.typing.FilteringBoundLogger]:
+    """Return structlog's logger of what is at least `level`, with a shorter way from the call to the line."""
+
+    class LineLogger(structlog.make_filtering_bound_logger(level)):  # type: ignore[misc]
+        def _proxy_to_logger(
+            self, method_name: str, event: str | None = None, **event_kw: object
+        ) -> None:
+            line: Any = {**self._context, **event_kw, "event": event}
+            try:
+                for process in self._processors:
+                    line = process(self._logger, method_name, line)
+            except structlog.DropEvent:
+                return
+            self._logger.msg(line)
+
+    return LineLogger
 
 
 def _console() -> list[Processor]:
-    return [
-        structlog.dev.ConsoleRenderer(
-            colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
-    ]
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=sys.stdout.isatty(),
+        sort_keys=False,
+        exception_formatter=structlog.dev.plain_traceback,
+    )
+    return [for_people, renderer]
 
 
-def add_request(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Add the id of the request that is being served."""
-    context = current.get()
-    if context is not None:
-        event.setdefault("correlation_id", context.correlation_id)
-    return event
+# Locals of a frame may hold anything, so they never reach a log.
+_exception_as_data = structlog.processors.ExceptionRenderer(
+    ExceptionDictTransformer(show_locals=False, max_frames=30)
+)
 
 
-def add_basics(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Put the keys that every line has in front, in one order."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+def compose(method: str, event: EventDict) -> EventDict:
+    """Return the line: first the keys that every line has, in one order, then what the caller gave, cleaned."""
     out: EventDict = {
-        "timestamp": f"{now[:-6]}Z",
-        "level": _LEVEL_NAMES.get(method, method.upper()),
+        "timestamp": _timestamp(time.time()),
+        "level": _LEVEL_NAMES.get(method) or method.upper(),
         "service": SERVICE,
         "component": event.pop("component", "app"),
-        "event": event.pop("event", ""),
+        "event": clean_name(str(event.pop("event", ""))),
     }
-    out.update(event)
+    context = current.get()
+    if context is not None:
+        if context.user_id is not None:
+            out["user_id"] = context.user_id
+        out["correlation_id"] = context.correlation_id
+    for key, value in event.items():
+        out[key] = cleaner_of(key)(value)
     return out
 
 
-_LEVEL_NAMES = {"exception": "ERROR", "warn": "WARNING", "fatal": "CRITICAL"}
+def _timestamp(now: float) -> str:
+    """Return the time in UTC, in RFC 3339 with milliseconds."""
+    milliseconds = int(now * 1000)
+    second = milliseconds // 1000
+    # Read and written as a pair in one step each, since other threads log too.
+    number, text = _last_second[0]
+    if second != number:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        _last_second[0] = (second, text)
+    return f"{text}{milliseconds % 1000:03d}Z"
 
 
-def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Remove what looks like a secret or a person, by key and by value."""
-    for key, value in event.items():
-        if key not in _SAFE_KEYS:
-            event[key] = _clean(key, value)
-    return event
+_last_second = [(-1, "")]
 
 
-def redact_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Do the same to a rendered exception, whose message may quote anything."""
-    if "exception" in event:
-        event["exception"] = _clean("exception", event["exception"])
-    return event
+def render_line(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
+    """Render one event straight to the bytes of its line. Nothing but plain data, already cleaned, is rendered."""
+    if event.get("exc_info"):
+        event = _exception_as_data(logger, method, event)
+    return orjson.dumps(compose(method, event), option=orjson.OPT_NON_STR_KEYS)
 
 
-def _clean(key: str, value: object) -> object:
-    if value is None or isinstance(value, bool):
-        return value
-    if _is_secret(key) or isinstance(value, bytes):
-        return REDACTED
-    if isinstance(value, str):
-        return _clean_text(value)
-    if isinstance(value, dict):
-        return {k: _clean(str(k), v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(key, each) for each in value]
-    return value
-
-
-@lru_cache(maxsize=1024)
-def _is_secret(key: str) -> bool:
-    return _SECRET_KEYS.search(key) is not None
-
-
-def _clean_text(text: str) -> str:
-    for hint, pattern, replacement in _SECRET_VALUES:
-        if hint in text:
-            text = pattern.sub(replacement, text)
-    if len(text) >= _CARD_DIGITS:
-        text = _CARD.sub(lambda m: REDACTED if _luhn(m[0]) else m[0], text)
-    return text
-
-
-def _luhn(number: str) -> bool:
-    """Whether the check digit fits: true for each card number, for one in ten of other numbers."""
-    digits = [int(d) for d in number if d.isdecimal()][::-1]
-    doubled = (sum(divmod(2 * d, 10)) for d in digits[1::2])
-    return (sum(digits[::2]) + sum(doubled)) % 10 == 0
-
-
-def render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
-    """Render straight to bytes; what is not JSON becomes its text."""
-    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
+def for_people(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Return the line as the console shows it: without what is alike on every line, exceptions as text."""
+    if event.get("exc_info"):
+        event = structlog.processors.format_exc_info(logger, method, event)
+    line = compose(method, event)
+    del line["service"]
+    return {
+        "timestamp": line.pop("timestamp")[11:-1],
+        "level": line.pop("level").lower(),
+        "logger": line.pop("component"),
+        **line,
+    }
 
 
 class BridgeHandler(logging.Handler):
@@ -175,17 +169,20 @@ class BridgeHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record as event `log_message`, under the first part of its logger's name."""
+        fields: dict[str, Any] = {
+            "component": record.name.removeprefix("py.").partition(".")[0],
+            "logger": record.name,
+        }
         try:
-            fields: dict[str, Any] = {
-                "component": record.name.removeprefix("py.").partition(".")[0],
-                "logger": record.name,
-                "message": record.getMessage(),
-            }
-            if record.exc_info:
-                fields["exc_info"] = record.exc_info
-            self._log().log(record.levelno, "log_message", **fields)
-        except Exception:  # noqa: BLE001 - a log line must never break who logs
-            self.handleError(record)
+            fields["message"] = record.getMessage()
+        except Exception as error:  # noqa: BLE001 - a log line must never break who logs
+            # The usual way, a traceback with the arguments on standard error, would go round the redaction.
+            fields["message"] = f"[message without text: {type(error).__name__}]"
+        if record.exc_info:
+            fields["exc_info"] = record.exc_info
+        # Levels between the usual ones count as the one below.
+        level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
+        self._log().log(level, "log_message", **fields)
 
 
 def _bridge_standard_library(level: int) -> None:
@@ -202,3 +199,27 @@ def _bridge_standard_library(level: int) -> None:
     # These tell at INFO what the metrics tell better.
     for chatty in ("sqlalchemy.engine", "sqlalchemy.pool", "urllib3", "asyncio"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+
+
+def _bridge_last_words() -> None:
+    """Log what nobody caught, too: the interpreter would print it as it is, with whatever the message quotes."""
+    log = structlog.get_logger(component="app")
+
+    def uncaught(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            return
+        log.critical("uncaught_exception", error_type=kind.__name__, exc_info=(kind, error, trace))
+
+    def uncaught_in_thread(told: threading.ExceptHookArgs) -> None:
+        if told.exc_value is not None:
+            uncaught(told.exc_type, told.exc_value, told.exc_traceback)
+
+    def unraisable(told: sys.UnraisableHookArgs) -> None:
+        if told.exc_value is not None:
+            uncaught(told.exc_type, told.exc_value, told.exc_traceback)
+
+    sys.excepthook = uncaught
+    threading.excepthook = uncaught_in_thread
+    sys.unraisablehook = unraisable
