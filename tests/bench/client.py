@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 
-import uvloop
+from uvicorn.loops.uvloop import uvloop_loop_factory
 
 from tests.bench.cpu import cpu_ns
 
@@ -145,7 +145,7 @@ async def drive(order: Order) -> Result:
 
 def main() -> None:
     """Carry out one order a line until the input ends."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop_loop_factory()) as runner:
         for line in sys.stdin:
             result = runner.run(drive(Order(**json.loads(line))))
             sys.stdout.write(f"{json.dumps(asdict(result))}\n")

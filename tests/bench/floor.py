@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-import uvloop
+from uvicorn.loops.uvloop import uvloop_loop_factory
 
 
 class Floor(asyncio.Protocol):
@@ -38,4 +38,5 @@ async def serve(port: int, length: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1]), int(sys.argv[2])))
+    with asyncio.Runner(loop_factory=uvloop_loop_factory()) as runner:
+        runner.run(serve(int(sys.argv[1]), int(sys.argv[2])))

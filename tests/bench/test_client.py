@@ -31,7 +31,7 @@ class Answering(asyncio.Protocol):
         """Remember where to write."""
         self._transport = transport  # type: ignore[assignment]  # of a TCP connection, so it writes
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         """Tell that it is over."""
         self._gone.set()
 
