@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -48,6 +51,21 @@ def _comma_separated(value: object) -> object:
     return value
 
 
+def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    if "*" in origins and len(origins) > 1:
+        raise ValueError("* allows every origin, so nothing can stand beside it")
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ValueError(
+                f"{origin!r} must be an origin as browsers send it: scheme://host or scheme://host:port, "
+                "in lower case, without a path"
+            )
+    return origins
+
+
+_ORIGIN = re.compile(
+    r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::[0-9]{1,5})?"
+)
 RedisUrl = Annotated[SecretStr, _url_of("redis", "rediss")]
 
 
@@ -90,8 +108,10 @@ class Settings(BaseSettings):
     """Requests beyond this many are shed, whatever the measured wait."""
     shed_wait_s: Annotated[float, Field(gt=0)] = 0.1
     """Requests are shed while even the shortest wait for the event loop has been longer than this."""
-    cors_allow_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = ()
-    """Origins whose pages may call the API, comma separated; none by default."""
+    cors_allow_origins: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_comma_separated), AfterValidator(_origins)
+    ] = ()
+    """Origins whose pages may call the API, comma separated, or * alone for all; none by default."""
     forwarded_allow_ips: str = ""
     """Addresses of proxies whose X-Forwarded-For is believed, comma separated, or *; none by default."""
 
@@ -126,11 +146,26 @@ def _refuse_weak(name: str, key: str) -> None:
 
 def load_settings() -> Settings:
     """Read the environment; raise `ConfigError` with one line per mistake."""
+    unknown = [_unknown_flag(name) for name in sorted(os.environ) if _is_unknown_flag(name)]
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         lines = [_mistake(dict(problem)) for problem in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
+        raise ConfigError("\n".join([*lines, *unknown])) from None
+    if unknown:
+        raise ConfigError("\n".join(unknown))
+    return settings
+
+
+def _is_unknown_flag(name: str) -> bool:
+    """Tell whether it would be read by nobody: a switch with a typo in its name would silently not switch."""
+    return name.upper().startswith("FEATURE_") and name.lower() not in Settings.model_fields
+
+
+def _unknown_flag(name: str) -> str:
+    flags = [field.upper() for field in Settings.model_fields if field.startswith("feature_")]
+    [nearest] = get_close_matches(name.upper(), flags, n=1, cutoff=0.0)
+    return f"{name}: there is no such feature flag; did you mean {nearest}?"
 
 
 def _mistake(problem: dict[str, Any]) -> str:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 
+import structlog
 from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from app.core.config import ConfigError, load_settings
+from app.core.logging import configure_logging
 from app.models import Base
 
 # Any fixed number: it names the lock that keeps two migrators apart.
 MIGRATION_LOCK = 7_204_113
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 60
+
+log = structlog.get_logger(component="migrations")
 
 
 def database_url() -> str:
@@ -29,6 +35,14 @@ def database_url() -> str:
     return url
 
 
+def log_as_the_backend_does() -> None:
+    """Send alembic's and SQLAlchemy's lines through the backend's pipeline; without this they go nowhere."""
+    try:
+        configure_logging(load_settings())
+    except ConfigError as error:
+        raise SystemExit(str(error)) from None
+
+
 def migrate(connection: Connection) -> None:
     """Run the migrations in one transaction. PostgreSQL's DDL is transactional: all or nothing."""
     context.configure(connection=connection, target_metadata=Base.metadata)
@@ -39,14 +53,19 @@ def migrate(connection: Connection) -> None:
 
 async def main() -> None:
     """Connect, migrate, let go."""
+    started = time.perf_counter()
+    url = database_url()
+    log_as_the_backend_does()
     engine = create_async_engine(
-        database_url(),
+        url,
         poolclass=pool.NullPool,
         connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": STATEMENT_TIMEOUT_S},
     )
     async with engine.connect() as connection:
         await connection.run_sync(migrate)
     await engine.dispose()
+    duration_ms = round((time.perf_counter() - started) * 1000)
+    log.info("migrations_done", status="success", duration_ms=duration_ms)
 
 
 if context.is_offline_mode():

@@ -105,3 +105,86 @@ def test_secrets_are_not_shown() -> None:
     assert "socialflow:socialflow" not in shown
     assert "development-only-secret" not in shown
     assert "socialflow-development" not in shown
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [
+        ("FEATURE_REDIS_ENABLE", "FEATURE_REDIS_ENABLED"),
+        ("FEATURE_TWO_FA_ENABLED", "FEATURE_2FA_ENABLED"),
+        ("feature_mll_enabled", "FEATURE_ML_ENABLED"),
+        ("FEATURE_X", "FEATURE_S3_ENABLED"),
+    ],
+)
+def test_an_unknown_flag_is_refused(monkeypatch: pytest.MonkeyPatch, typo: str, meant: str) -> None:
+    """A switch with a typo would silently not switch, so it is one line that names the nearest real one."""
+    monkeypatch.setenv(typo, "false")
+    with pytest.raises(ConfigError) as wrong:
+        load_settings()
+
+    assert str(wrong.value).startswith(f"{typo}: there is no such feature flag; did you mean FEAT")
+    assert typo == "FEATURE_X" or str(wrong.value).endswith(f"did you mean {meant}?")
+    assert "\n" not in str(wrong.value)
+
+
+def test_each_mistake_in_flags_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong values and unknown names are told at once, one line each; other names are none of our business."""
+    monkeypatch.setenv("FEATURE_S3_ENABLED", "perhaps")
+    monkeypatch.setenv("FEATURE_LIVE_ENABLED", "")
+    monkeypatch.setenv("FEATURE_CELLERY_ENABLED", "true")
+    monkeypatch.setenv("SOME_OTHER_PROGRAM", "x")
+    with pytest.raises(ConfigError) as wrong:
+        load_settings()
+
+    lines = str(wrong.value).splitlines()
+    assert [line.split(":")[0].split("=")[0] for line in lines] == [
+        *("FEATURE_S3_ENABLED", "FEATURE_LIVE_ENABLED", "FEATURE_CELLERY_ENABLED"),
+    ]
+    assert "FEATURE_S3_ENABLED='perhaps': input should be a valid boolean" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "origins"),
+    [
+        ("", ()),
+        ("*", ("*",)),
+        (
+            "https://app.example, http://localhost:3000",
+            ("https://app.example", "http://localhost:3000"),
+        ),
+    ],
+)
+def test_origins_are_a_list(
+    monkeypatch: pytest.MonkeyPatch, value: str, origins: tuple[str, ...]
+) -> None:
+    """None, all, or scheme://host[:port] each."""
+    monkeypatch.setenv("CORS_ALLOW_ORIGINS", value)
+
+    assert load_settings().cors_allow_origins == origins
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("*,https://app.example", "nothing can stand beside it"),
+        ("app.example", "'app.example' must be an origin"),
+        ("https://app.example/", "must be an origin"),
+        ("https://app.example/path", "must be an origin"),
+        ("https://*.example", "must be an origin"),
+        ("https://App.Example", "in lower case"),
+        ("null", "must be an origin"),
+        ("file://x", "must be an origin"),
+        ("https://user@app.example", "must be an origin"),
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_refused(
+    monkeypatch: pytest.MonkeyPatch, value: str, says: str
+) -> None:
+    """It would never match, or match more than was meant; one line says so."""
+    monkeypatch.setenv("CORS_ALLOW_ORIGINS", value)
+    with pytest.raises(ConfigError) as wrong:
+        load_settings()
+
+    assert str(wrong.value).startswith(f"CORS_ALLOW_ORIGINS={value!r}: ")
+    assert says in str(wrong.value)
+    assert "\n" not in str(wrong.value)
