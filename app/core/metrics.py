@@ -53,7 +53,7 @@ QUERIES = (
     ("update", "users"),
     ("insert", "refresh_tokens"),
     ("update", "refresh_tokens"),
-    ("select", "two_factor"),
+    ("insert", "two_factor"),
     ("update", "two_factor"),
 )
 """The (operation, table) pairs that requests run. Each costs a scrape a line per bucket, so no product of all."""
