@@ -7,7 +7,7 @@ import platform
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 import structlog
 from fastapi import FastAPI
@@ -20,6 +20,10 @@ from app.api.v1.endpoints.health import probes
 from app.api.v1.router import router
 from app.core.errors import install_error_handlers
 from app.core.resilience.guard import DependencyUnavailableError, Guard
+from app.core.security.keys import Keys
+from app.core.security.passwords import Passwords
+from app.core.security.tokens import Tokens
+from app.infrastructure.attempt_store import AttemptStore
 from app.infrastructure.broker import DEPENDENCY as BROKER
 from app.infrastructure.broker import Broker
 from app.infrastructure.cache import DEPENDENCY as CACHE
@@ -28,8 +32,14 @@ from app.infrastructure.database import DEPENDENCY as DATABASE
 from app.infrastructure.database import Database, classify_database, database_guard
 from app.infrastructure.object_store import DEPENDENCY as OBJECT_STORE
 from app.infrastructure.object_store import ObjectStore, classify_s3, object_store_guard
+from app.services.accounts import AccountService
+from app.services.auth import AuthService
 from app.services.health import Dependency, HealthChecker
+from app.services.login_limits import LoginLimits
+from app.services.sessions import Sessions
 from app.services.storage import StorageService
+from app.services.two_factor import TwoFactor
+from app.services.users import Users
 from app.services.video import VideoService
 
 if TYPE_CHECKING:
@@ -55,6 +65,27 @@ class _Infrastructure:
     store: ObjectStore
     store_guard: Guard
     broker: Broker
+    attempts: AttemptStore | None
+
+    @property
+    def to_close(self) -> tuple[_Closable, ...]:
+        """Return what holds connections."""
+        attempts = (self.attempts,) if self.attempts is not None else ()
+        return (self.database, self.cache, self.store, self.broker, *attempts)
+
+
+class _Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+class _Accounts(TypedDict):
+    """The services around accounts, under the names that `Services` has for them."""
+
+    accounts: AccountService
+    auth: AuthService
+    sessions: Sessions
+    two_factor: TwoFactor
+    tokens: Tokens
 
 
 def create_app(settings: Settings, metrics: Metrics) -> FastAPI:
@@ -93,7 +124,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     metrics: Metrics = app.state.metrics
     async with AsyncExitStack() as stack:
         parts = _infrastructure(settings, metrics)
-        for part in (parts.database, parts.cache, parts.store, parts.broker):
+        for part in parts.to_close:
             stack.push_async_callback(part.close)
         storage = StorageService(settings, parts.store, metrics)
         stack.push_async_callback(storage.close)
@@ -104,14 +135,57 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
                 interval_s=settings.health_check_interval_s,
             )
         )
+        passwords = Passwords(metrics)
+        stack.push_async_callback(passwords.close)
         app.state.services = Services(
-            VideoService(parts.database, parts.cache, metrics), storage, health
+            videos=VideoService(parts.database, parts.cache, metrics),
+            storage=storage,
+            health=health,
+            **_accounts(settings, parts, passwords, metrics),
         )
         warming = asyncio.create_task(_warm(parts.database), name="warm the database pool")
         stack.push_async_callback(_end, warming)
         log.info("app_started", version=app.version, environment=settings.environment)
         yield
         log.info("app_stopping")
+
+
+def _accounts(
+    settings: Settings, parts: _Infrastructure, passwords: Passwords, metrics: Metrics
+) -> _Accounts:
+    keys = Keys.of(settings)
+    tokens = Tokens(keys)
+    users = Users(parts.database)
+    limits = LoginLimits(parts.attempts, keys, metrics)
+    codes = settings.feature_2fa_enabled
+    sessions = Sessions(parts.database, keys, tokens, metrics, two_factor_enabled=codes)
+    two_factor = TwoFactor(
+        database=parts.database,
+        users=users,
+        keys=keys,
+        passwords=passwords,
+        limits=limits,
+        metrics=metrics,
+        enabled=codes,
+    )
+    auth = AuthService(
+        database=parts.database,
+        users=users,
+        sessions=sessions,
+        two_factor=two_factor,
+        passwords=passwords,
+        limits=limits,
+        tokens=tokens,
+        keys=keys,
+        metrics=metrics,
+    )
+    return {
+        "accounts": AccountService(parts.database, users, passwords, limits, metrics),
+        "auth": auth,
+        "sessions": sessions,
+        "two_factor": two_factor,
+        "tokens": tokens,
+    }
 
 
 def _infrastructure(settings: Settings, metrics: Metrics) -> _Infrastructure:
@@ -133,6 +207,11 @@ def _infrastructure(settings: Settings, metrics: Metrics) -> _Infrastructure:
         store=ObjectStore(settings, for_store),
         store_guard=for_store,
         broker=Broker(settings.broker_url.get_secret_value()),
+        attempts=(
+            AttemptStore(settings.redis_url.get_secret_value(), for_cache)
+            if settings.feature_redis_enabled
+            else None
+        ),
     )
 
 

@@ -18,17 +18,21 @@ from typing import TYPE_CHECKING
 import asyncpg
 import structlog
 import urllib3
+from argon2 import PasswordHasher
 from minio.error import MinioException
 
 from app.bucket import store_client
 from app.core.config import ConfigError, Settings, load_settings
 from app.core.logging import configure_logging
+from app.core.security.keys import Keys
+from app.core.security.passwords import LANES, MEMORY_KIB, PASSES
 from app.seed.image import thumbnail
-from app.seed.world import SeedVideo, World, build_world
+from app.seed.world import PASSWORD, SeedVideo, World, build_world, totp_secret
 from app.services.media import thumbnail_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from minio import Minio
 
@@ -38,9 +42,13 @@ UPLOADERS = 8
 
 # All rows of a table in one statement; `RETURNING` tells how many were new.
 _USERS = """
-    INSERT INTO users (id, username, email, role)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
+    INSERT INTO users (id, username, email, role, password_hash)
+    SELECT *, $5 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
     ON CONFLICT DO NOTHING RETURNING id
+"""
+_TOTP = """
+    INSERT INTO user_totp (user_id, secret, confirmed_at)
+    SELECT *, now() FROM unnest($1::uuid[], $2::bytea[]) ON CONFLICT DO NOTHING
 """
 _VIDEOS = """
     INSERT INTO videos (id, owner_id, title, description, duration_s, published_at, status)
@@ -69,20 +77,25 @@ async def seed(settings: Settings, world: World) -> Written:
     """Write the world to the database and the store, both at the same time."""
     async with asyncio.timeout(LIMIT_S):
         (users, videos), thumbnails = await asyncio.gather(
-            _write_rows(settings.database_url.get_secret_value(), world),
+            _write_rows(settings, world),
             asyncio.to_thread(_write_thumbnails, settings, world.videos),
         )
     return Written(users, videos, thumbnails)
 
 
-async def _write_rows(url: str, world: World) -> tuple[int, int]:
+async def _write_rows(settings: Settings, world: World) -> tuple[int, int]:
+    # One hash for all: a thousand would take half a minute, and everybody knows the password anyway.
+    password_hash = await asyncio.to_thread(_hash, PASSWORD)
+    url = settings.database_url.get_secret_value()
     dsn = url.replace("postgresql+asyncpg://", "postgresql://", 1)
     connection = await asyncpg.connect(
         dsn, timeout=CONNECT_TIMEOUT_S, command_timeout=CONNECT_TIMEOUT_S
     )
     try:
         async with connection.transaction():
-            users = await connection.fetch(_USERS, *_columns([astuple(u) for u in world.users]))
+            accounts = _columns([astuple(account) for account in world.accounts])
+            users = await connection.fetch(_USERS, *accounts, password_hash)
+            await _enrol(connection, Keys.of(settings), world, {row["id"] for row in users})
             rows = [
                 (v.id, v.owner_id, v.title, v.description, v.duration_s, v.published_at)
                 for v in world.videos
@@ -96,6 +109,22 @@ async def _write_rows(url: str, world: World) -> tuple[int, int]:
     finally:
         connection.terminate()
     return len(users), len(videos)
+
+
+async def _enrol(connection: asyncpg.Connection, keys: Keys, world: World, new: set[UUID]) -> None:
+    """Give new listeners their two-factor secret; who was there may have another by now, or none."""
+    rows = [
+        (user.id, keys.seal(totp_secret(user.username).encode("ascii")))
+        for user in world.listeners
+        if user.id in new
+    ]
+    if rows:
+        await connection.execute(_TOTP, *_columns(rows))
+
+
+def _hash(password: str) -> str:
+    hasher = PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
+    return hasher.hash(password)
 
 
 def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
@@ -131,6 +160,9 @@ def main() -> int:
         settings = load_settings()
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
+        return 2
+    if settings.environment == "production":
+        sys.stderr.write("seed: its accounts have a known password; seed no production database\n")
         return 2
     configure_logging(settings)
     started = time.perf_counter()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +12,9 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 USERS = 50
 VIDEOS = 120
 CREATORS = 12
+LISTENERS = 1000
+VISITORS = 50
+PASSWORD = "socialflow-demo-password"  # noqa: S105 - of accounts that exist only where the seed ran
 _SEED = 20_240_229
 _NAMESPACE = uuid5(NAMESPACE_URL, "https://socialflow.example/seed")
 _FIRST_DAY = datetime(2024, 1, 1, 9, tzinfo=UTC)
@@ -65,7 +70,7 @@ _SUBJECTS = (
 
 @dataclass(frozen=True, slots=True)
 class SeedUser:
-    """An account. It has no password yet: no hash stands in the repository, and none can be logged in with."""
+    """An account. Its password is `PASSWORD`."""
 
     id: UUID
     username: str
@@ -89,10 +94,21 @@ class SeedVideo:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything that is seeded."""
+    """Everything that is seeded.
+
+    `users` made the videos and live in them. The other two are many, for logins under load: listeners have
+    confirmed two-factor authentication, visitors have a password alone.
+    """
 
     users: tuple[SeedUser, ...]
     videos: tuple[SeedVideo, ...]
+    listeners: tuple[SeedUser, ...]
+    visitors: tuple[SeedUser, ...]
+
+    @property
+    def accounts(self) -> tuple[SeedUser, ...]:
+        """Return all who can log in."""
+        return self.users + self.listeners + self.visitors
 
 
 def build_world() -> World:
@@ -108,7 +124,21 @@ def build_world() -> World:
         _video(n, titles[n], ranks[n], creators[dice.randrange(len(creators))], dice)
         for n in range(VIDEOS)
     )
-    return World(users, videos)
+    listeners = tuple(_viewer(f"listener-{n:04}") for n in range(LISTENERS))
+    visitors = tuple(_viewer(f"visitor-{n:02}") for n in range(VISITORS))
+    return World(users, videos, listeners, visitors)
+
+
+def totp_secret(username: str) -> str:
+    """Return the two-factor secret of a listener, in base32; 20 bytes need no padding."""
+    digest = hashlib.sha256(b"socialflow-seed-totp:" + username.encode()).digest()
+    return base64.b32encode(digest[:20]).decode("ascii")
+
+
+def _viewer(username: str) -> SeedUser:
+    return SeedUser(
+        uuid5(_NAMESPACE, f"user:{username}"), username, f"{username}@socialflow.example", "viewer"
+    )
 
 
 def _user(n: int) -> SeedUser:

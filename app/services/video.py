@@ -29,10 +29,11 @@ from sqlalchemy import (
 
 from app.core.errors import NotFoundError
 from app.models import VIEW_SHARDS, User, Video, VideoView, VideoViewCount
+from app.services.accounts import denied
 from app.services.paging import Cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -129,7 +130,7 @@ class VideoService:
                 raise _no_video(video_id)
             return _json(VideoDetail(description=row.description, **_shared(row)))
 
-        return await self._cache.get_or_load(f"video:{video_id}", DETAIL_TTL_S, load)
+        return await self._cache.get_or_load(_key(video_id), DETAIL_TTL_S, load)
 
     async def page(self, limit: int, cursor: Cursor | None) -> bytes:
         """Return a `VideoPage` as JSON. First pages are cached; later ones are too many and too rarely shared."""
@@ -159,6 +160,30 @@ class VideoService:
 
         return await self._cache.get_or_load("videos:trending", TRENDING_TTL_S, load)
 
+    async def change(self, caller_id: UUID, video_id: UUID, changes: Mapping[str, str]) -> bytes:
+        """Change title or description; return the `VideoDetail` of now as JSON.
+
+        Raises NotFoundError, ForbiddenError. Who may is decided by the roles and owners of this moment, in the
+        statement that changes. The answer comes from the database, since a cache that cannot be cleared is old.
+        """
+        values: dict[str, object] = {"title": None, "description": None, **changes}
+        values |= {"video_id": video_id, "caller_id": caller_id}
+
+        async def write(session: AsyncSession) -> AnyRow:
+            changed = (await session.execute(_CHANGE, values)).one_or_none() is not None
+            row = (await session.execute(_DETAIL, {"video_id": video_id})).one_or_none()
+            if row is None:
+                raise _no_video(video_id)
+            if not changed:
+                raise denied(
+                    caller_id, "only the owner of a video and administrators may change it"
+                )
+            return row
+
+        row = await self._database.run(write, operation="update", table="videos")
+        await self._cache.delete(_key(video_id))
+        return _json(VideoDetail(description=row.description, **_shared(row)))
+
     async def record_view(self, video_id: UUID) -> ViewReceipt:
         """Keep a view, then give the receipt. One statement: the event and its count stand or fall together."""
         view_id = uuid4()
@@ -185,6 +210,10 @@ class VideoService:
 
 def _no_video(video_id: UUID) -> NotFoundError:
     return NotFoundError(f"there is no public video {video_id}")
+
+
+def _key(video_id: UUID) -> str:
+    return f"video:{video_id}"
 
 
 def _json(value: object) -> bytes:
@@ -243,6 +272,16 @@ _FIRST_PAGE = _PUBLIC.order_by(Video.published_at.desc(), Video.id.desc()).limit
 _NEXT_PAGE = _FIRST_PAGE.where(
     tuple_(Video.published_at, Video.id) < tuple_(bindparam("published_at"), bindparam("id"))
 )
+
+_CHANGE = text("""
+    UPDATE videos
+    SET title = coalesce(CAST(:title AS text), title),
+        description = coalesce(CAST(:description AS text), description)
+    FROM users AS caller
+    WHERE videos.id = :video_id AND published_at IS NOT NULL AND caller.id = :caller_id
+      AND (caller.role = 'admin' OR (caller.role = 'creator' AND owner_id = caller.id))
+    RETURNING videos.id
+""")
 
 _RECENT = (
     select(VideoView.video_id, func.count().label("views"))

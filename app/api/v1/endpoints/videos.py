@@ -1,4 +1,4 @@
-"""Videos: list, trending, detail, thumbnail, and views.
+"""Videos: list, trending, detail, changes, thumbnail, and views.
 
 Reads return bytes that are ready to send (see `app.services.video`); `response_model` only describes them.
 """
@@ -7,21 +7,19 @@ Reads return bytes that are ready to send (see `app.services.video`); `response_
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 
-from app.api.dependencies import UseServices
+from app.api.dependencies import CurrentCreator, UseServices
 from app.api.openapi import problems
+from app.api.v1.paging import CursorText, Limit, read_cursor
+from app.api.v1.requests import VideoChange
 from app.core.context import current
-from app.core.errors import AppError
 from app.services.media import thumbnail_key
-from app.services.paging import CURSOR_LENGTH, Cursor, InvalidCursorError
 from app.services.video import TrendingVideos, VideoDetail, VideoPage, ViewReceipt
 
 JSON = "application/json"
-MAX_PAGE = 100
 # Browsers may keep a real thumbnail, and must ask again for a placeholder.
 KEEP, KEEP_NOT = "public, max-age=300", "no-store"
 
@@ -37,20 +35,10 @@ router = APIRouter(prefix="/videos", tags=["videos"])
     responses=problems(HTTPStatus.UNPROCESSABLE_ENTITY, *UNAVAILABLE),
 )
 async def list_videos(
-    services: UseServices,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
-    cursor: Annotated[
-        str | None, Query(max_length=CURSOR_LENGTH, description="`next_cursor` of the page before")
-    ] = None,
+    services: UseServices, limit: Limit = 20, cursor: CursorText = None
 ) -> Response:
     """List public videos, newest first."""
-    try:
-        after = Cursor.decode(cursor) if cursor else None
-    except InvalidCursorError as error:
-        raise AppError(
-            HTTPStatus.UNPROCESSABLE_ENTITY, "Unprocessable content", f"cursor: {error}"
-        ) from error
-    return Response(await services.videos.page(limit, after), media_type=JSON)
+    return Response(await services.videos.page(limit, read_cursor(cursor)), media_type=JSON)
 
 
 # Before the route of one video, which would take "trending" for an id.
@@ -68,6 +56,20 @@ async def trending_videos(services: UseServices) -> Response:
 async def get_video(video_id: UUID, services: UseServices) -> Response:
     """Show one video."""
     return Response(await services.videos.detail(video_id), media_type=JSON)
+
+
+@router.patch(
+    "/{video_id}",
+    response_model=VideoDetail,
+    responses=problems(HTTPStatus.FORBIDDEN, *MISSING_OR_MALFORMED, *UNAVAILABLE),
+)
+async def change_video(
+    video_id: UUID, body: VideoChange, identity: CurrentCreator, services: UseServices
+) -> Response:
+    """Change what a video says of itself. Its owner may, and administrators."""
+    changes = body.model_dump(exclude_unset=True)
+    detail = await services.videos.change(identity.user_id, video_id, changes)
+    return Response(detail, media_type=JSON)
 
 
 @router.get(
