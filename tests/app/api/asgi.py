@@ -42,6 +42,7 @@ class Call:
     query: str = ""
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
+    client: str = "127.0.0.1"
     sent: bool = False
     answer: Answer = field(default_factory=Answer)
 
@@ -65,7 +66,7 @@ class Call:
             "headers": [
                 (k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in self.headers
             ],
-            "client": ("127.0.0.1", 50000),
+            "client": (self.client, 50000),
             "server": ("127.0.0.1", 8000),
             "state": {},
         }
