@@ -122,6 +122,15 @@ class Settings(BaseSettings):
     feature_2fa_enabled: bool = True
     feature_live_enabled: bool = True
 
+    @property
+    def features(self) -> dict[str, bool]:
+        """Return the switches by the feature's name."""
+        return {
+            name.removeprefix("feature_").removesuffix("_enabled"): getattr(self, name)
+            for name in type(self).model_fields
+            if name.startswith("feature_")
+        }
+
     @model_validator(mode="after")
     def _refuse_weak_secrets(self) -> Settings:
         """Outside development a default or a short key would sign everybody's tokens."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.dependencies import UseServices
-from app.services.health import HealthReport, Status
+from app.services.health import ComponentHealth, Status
 
 probes = APIRouter(tags=["health"])
 router = APIRouter(prefix="/health", tags=["health"])
@@ -40,6 +40,18 @@ class HealthSummary:
     optional_failures: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class HealthDetails(HealthSummary):
+    """The same with every dependency and every feature.
+
+    A feature is the operator's switch, a component's status and breaker are what happens at run time: neither
+    changes the other.
+    """
+
+    components: dict[str, ComponentHealth]
+    features: dict[str, Literal["enabled", "disabled"]]
+
+
 @probes.get("/livez")
 async def livez() -> Liveness:
     """Tell that the process lives. No dependency has a say: restarting us would not mend it."""
@@ -67,6 +79,14 @@ async def health(services: UseServices) -> HealthSummary:
 
 
 @router.get("/detailed")
-async def health_detailed(services: UseServices) -> HealthReport:
-    """Show every dependency with its last check and its breaker."""
-    return services.health.report()
+async def health_detailed(services: UseServices, request: Request) -> HealthDetails:
+    """Show every dependency with its last check and its breaker, and which features are switched on."""
+    report = services.health.report()
+    features: dict[str, bool] = request.app.state.settings.features
+    return HealthDetails(
+        report.status,
+        report.critical_failures,
+        report.optional_failures,
+        report.components,
+        {name: "enabled" if on else "disabled" for name, on in features.items()},
+    )
