@@ -85,7 +85,8 @@ def cache_guard(metrics: Metrics) -> Guard:
     )
 
 
-def _client(redis_url: str, *, max_connections: int) -> Redis:
+def redis_client(redis_url: str, *, max_connections: int) -> Redis:
+    """Build a client that is as impatient as this dependency's callers."""
     return Redis.from_url(
         redis_url,
         socket_timeout=SOCKET_TIMEOUT_S,
@@ -106,8 +107,8 @@ class Cache:
         self._guard = guard
         self._enabled = enabled
         # The bulkhead bounds the calls, so the pool never has to say no.
-        self._redis = _client(redis_url, max_connections=2 * guard.bulkhead.max_concurrent)
-        self._ping_redis = _client(redis_url, max_connections=1)
+        self._redis = redis_client(redis_url, max_connections=2 * guard.bulkhead.max_concurrent)
+        self._ping_redis = redis_client(redis_url, max_connections=1)
         self._loads: SingleFlight[bytes] = SingleFlight()
         self._fallback_loads: SingleFlight[bytes] = SingleFlight(
             linger_s=LINGER_S, max_lingering=MAX_LINGERING

@@ -1,0 +1,1 @@
+"""Keys, passwords, tokens and one-time codes: all that decides who somebody is."""
