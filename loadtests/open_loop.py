@@ -103,7 +103,11 @@ class Dispatcher:
         kind = journey(due.journey)
         request = kind.prepare(self.world, Random(due.seed))  # noqa: S311 (no secret)
         trace = f"{self.run_id}{due.n:016x}"
-        headers = {"X-Request-ID": trace, "traceparent": f"00-{trace}-{due.n + 1:016x}-01"}
+        headers = {
+            **dict(request.headers),
+            "X-Request-ID": trace,
+            "traceparent": f"00-{trace}-{due.n + 1:016x}-01",
+        }
         sent_s = self.now_s()
         self.recorder.begin(due, sent_s, trace)
         timer = gevent.Timeout.start_new(self.limit_s)
@@ -113,6 +117,7 @@ class Dispatcher:
                 request.path,
                 name=kind.route.removeprefix(f"{request.method} "),
                 headers=headers,
+                json=request.body,
                 catch_response=True,
             )
         except gevent.Timeout as expired:
@@ -126,6 +131,8 @@ class Dispatcher:
         done_s = self.now_s()
         outcome = judge(kind, request, response)
         self.recorder.end(due, sent_s, done_s, outcome)
+        if not outcome.bad:
+            kind.learn(self.world, request)
         with response:
             response.request_meta["response_time"] = (done_s - due.due_s) * 1_000
             response.request_meta["start_time"] = time.time() - (done_s - due.due_s)

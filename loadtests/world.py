@@ -1,4 +1,4 @@
-"""What journeys need to know of the system before the load: its video ids, fetched once, outside the ledger."""
+"""What journeys need to know of the system: its video ids, fetched once, outside the ledger, and its accounts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chaos.errors import HarnessError, UsageError
+from loadtests.accounts import Accounts
 
 if TYPE_CHECKING:
     from random import Random
@@ -21,9 +22,10 @@ ASK_WITHIN_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The ids of public videos, newest first."""
+    """The ids of public videos, newest first, and who can log in."""
 
     video_ids: tuple[str, ...]
+    accounts: Accounts = field(default_factory=Accounts, compare=False)
 
     def popular(self, random: Random) -> str:
         """Draw a video: half of all draws fall on a quarter of them, as some are hot everywhere."""

@@ -10,6 +10,7 @@ BROWSE = "/api/v1/videos"
 TRENDING = "/api/v1/videos/trending"
 THUMBNAIL = "/api/v1/videos/{video_id}/thumbnail"
 VIEW = "POST /api/v1/videos/{video_id}/views"
+LOGIN = "POST /api/v1/auth/login"
 CACHED = (WATCH, BROWSE, TRENDING)
 """The routes that are answered from the Redis cache when it is there."""
 
@@ -35,22 +36,37 @@ SYSTEM = System(
     slos=(AVAILABILITY, LATENCY),
     alerts=ALERTS,
     breakers=("redis-cache", "postgres", "s3"),
-    features=("cache", "storage"),
-    journeys=("watch_page", "browse", "trending", "thumbnail", "view"),
-    routes=(WATCH, BROWSE, TRENDING, THUMBNAIL, VIEW),
+    features=("cache", "storage", "auth"),
+    journeys=(
+        *("watch_page", "browse", "trending", "thumbnail", "view"),
+        *("login_code", "login_plain", "intruder", "replay", "guesser"),
+    ),
+    routes=(WATCH, BROWSE, TRENDING, THUMBNAIL, VIEW, LOGIN),
 )
 
-EVERYDAY = Load(
+MIX = (
+    ("watch_page", 0.50),
+    ("trending", 0.10),
+    ("browse", 0.10),
+    ("thumbnail", 0.20),
+    ("view", 0.10),
+)
+
+EVERYDAY = Load(rate_rps=240, journeys=MIX)
+"""240/s for 40 s: enough arrivals to decide 99.9 % with a few bad ones to spare, and light on two cores."""
+
+LISTENERS = Load(rate_rps=240, journeys=(*MIX, ("login_code", 0.01)))
+"""Beside the everyday load somebody logs in with a code every half second."""
+
+BESIEGED = Load(
     rate_rps=240,
     journeys=(
-        ("watch_page", 0.50),
-        ("trending", 0.10),
-        ("browse", 0.10),
-        ("thumbnail", 0.20),
-        ("view", 0.10),
+        *((name, weight * 0.945) for name, weight in MIX),
+        *(("login_code", 0.025), ("login_plain", 0.005)),
+        *(("intruder", 0.01), ("replay", 0.005), ("guesser", 0.01)),
     ),
 )
-"""240/s for 40 s: enough arrivals to decide 99.9 % with a few bad ones to spare, and light on two cores."""
+"""Honest logins and attacks on them. A password check takes about 30 ms of a core, and this asks for ten a second."""
 
 WRITERS = Load(
     rate_rps=240,
@@ -64,5 +80,8 @@ WRITERS = Load(
 )
 """Half of the arrivals write, so that an outage of the database cannot hide behind the cache."""
 
-GATE = ("steady-state", "redis-down", "redis-blackhole", "s3-down", "database-down")
+GATE = (
+    *("steady-state", "redis-down", "redis-blackhole", "redis-paused"),
+    *("auth-without-redis", "s3-down", "database-down"),
+)
 """What CI runs, in this order."""

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 
 from chaos.errors import unknown
 from loadtests.journeys.browse import BROWSE
+from loadtests.journeys.guesser import GUESSER
+from loadtests.journeys.intruder import INTRUDER
+from loadtests.journeys.login_code import LOGIN_CODE
+from loadtests.journeys.login_plain import LOGIN_PLAIN
+from loadtests.journeys.replay import REPLAY
 from loadtests.journeys.thumbnail import THUMBNAIL
 from loadtests.journeys.trending import TRENDING
 from loadtests.journeys.view import VIEW
@@ -17,8 +22,10 @@ if TYPE_CHECKING:
 
     from loadtests.journeys.journey import Journey
 
+EVERYDAY = (BROWSE, THUMBNAIL, TRENDING, VIEW, WATCH_PAGE)
+LOGINS = (LOGIN_CODE, LOGIN_PLAIN, INTRUDER, REPLAY, GUESSER)
 JOURNEYS: Mapping[str, Journey] = MappingProxyType(
-    {journey.name: journey for journey in (BROWSE, THUMBNAIL, TRENDING, VIEW, WATCH_PAGE)}
+    {journey.name: journey for journey in (*EVERYDAY, *LOGINS)}
 )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from random import Random
 
     from loadtests.outcome import Answer
@@ -16,11 +16,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request to send. `subject` is what its answer must speak of (a video id), "" when nothing particular."""
+    """One request to send. `subject` is what its answer must speak of (a video id), "" when nothing particular.
+
+    `body` is sent as JSON; None sends none. `headers` stand beside those that every arrival carries.
+    """
 
     method: str
     path: str
     subject: str = ""
+    body: Mapping[str, str] | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def _nothing(_world: World, _request: Request) -> None:
+    """Learn nothing from a good answer, as most journeys do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +38,7 @@ class Journey:
 
     `route` is the server's route template, with the method in front unless it is GET. `complain` returns what is
     wrong with the body of an answer whose status is in `statuses`, or "". Complaints name no ids: each is a row of
-    a statistic.
+    a statistic. `learn` is told of each request that was answered well, for journeys that build on others.
     """
 
     name: str
@@ -37,6 +46,7 @@ class Journey:
     prepare: Callable[[World, Random], Request]
     complain: Callable[[Request, Answer], str]
     statuses: tuple[int, ...] = field(default=(200,))
+    learn: Callable[[World, Request], None] = _nothing
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:

@@ -3,17 +3,21 @@
 It prints its port. Modes: `good`, `degraded`, `error` (503), `lie` (200 with wrong bodies), `slam` (accepts and
 closes), `drip` (an answer that never ends), `hang` (no answer after the first hundred), `redirect`. In every mode
 `POST /stall` blocks its loop for a second and returns when that began and ended, `GET /seen` what was asked, and
-`/status`, `/inject`, `/heal` are a living stack's control API with the token `secret`.
+`/status`, `/inject`, `/heal` are a living stack's control API with the token `secret`. Logins are checked as the
+backend does, but without limits.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import pyotp
 from aiohttp import web
 
 if TYPE_CHECKING:
@@ -29,6 +33,7 @@ WORLD_REQUESTS = 2
 ANSWERED_BEFORE_HANG = 100
 STALL_S = 1.0
 LIVES_S = 300.0
+PASSWORD = "socialflow-demo-password"  # noqa: S105 (of seeded accounts)
 ASIDE = {"/seen", "/stall", "/status", "/inject", "/heal"}
 
 
@@ -39,6 +44,7 @@ class Server:
     mode: str
     seen: list[dict[str, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    used: set[tuple[str, str]] = field(default_factory=set)
 
     def app(self) -> web.Application:
         """Return the application with all routes."""
@@ -52,6 +58,9 @@ class Server:
                     "id": request.headers.get("X-Request-ID", ""),
                     "trace": request.headers.get("traceparent", ""),
                     "asked": f"{request.method} {request.path_qs}",
+                    "from": request.headers.get("X-Forwarded-For", ""),
+                    "body": await request.text(),
+                    "login": "",
                 }
             )
             early = len(self.seen) <= WORLD_REQUESTS
@@ -63,6 +72,7 @@ class Server:
         app.router.add_get("/api/v1/videos/{id}", self.detail)
         app.router.add_get("/api/v1/videos/{id}/thumbnail", self.thumbnail)
         app.router.add_post("/api/v1/videos/{id}/views", self.view)
+        app.router.add_post("/api/v1/auth/login", self.login)
         app.router.add_get("/seen", self.tell)
         app.router.add_post("/stall", self.stall)
         app.router.add_get("/status", self.status)
@@ -120,6 +130,39 @@ class Server:
     async def view(self, request: web.Request) -> web.Response:
         """Return a receipt."""
         return self.answer({"view_id": "1", "video_id": request.match_info["id"]}, status=202)
+
+    async def login(self, request: web.Request) -> web.Response:
+        """Let in whoever has password and unused code; note in what was asked how it went."""
+        body = await request.json()
+        how = self.seen[-1]["login"] = self.check(
+            body["username"], body["password"], body.get("code")
+        )
+        if how != "in":
+            lie = self.mode == "lie" and len(self.seen) > WORLD_REQUESTS
+            status = 200 if lie else 401
+            return web.json_response({"title": how}, status=status, headers=self.headers())
+        tokens = {
+            "access_token": "a",
+            "token_type": "bearer",
+            "expires_in_s": 600,
+            "refresh_token": "r",
+        }
+        return self.answer({"status": "authenticated", "tokens": tokens, "challenge": None})
+
+    def check(self, username: str, password: str, code: str | None) -> str:
+        """Return "in", or why not."""
+        if password != PASSWORD:
+            return "wrong password"
+        if username.startswith("visitor-"):
+            return "in"
+        digest = hashlib.sha256(f"socialflow-seed-totp:{username}".encode()).digest()
+        device = pyotp.TOTP(base64.b32encode(digest[:20]).decode())
+        if code is None or not device.verify(code, valid_window=1):
+            return "wrong code"
+        if (username, code) in self.used:
+            return "used code"
+        self.used.add((username, code))
+        return "in"
 
     async def tell(self, _request: web.Request) -> web.Response:
         """Return what was asked."""

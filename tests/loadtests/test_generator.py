@@ -75,7 +75,7 @@ def test_the_server_got_exactly_what_the_ledger_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "kind", "status"),
     [
-        ("degraded", "degraded", {200, 202}),
+        ("degraded", "degraded", {200, 202, 401}),
         ("lie", "error", {200, 202}),
         ("error", "error", {503}),
         ("redirect", "error", {302}),

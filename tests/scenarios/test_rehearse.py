@@ -87,6 +87,30 @@ def with_expectation(expectation: ex.Expectation) -> tuple[ex.Expectation, ...]:
             "did you mean 'cache'",
         ),
         (
+            {"expectations": with_expectation(ex.NeverAnswered(("watch_pag",), (200,)))},
+            "did you mean 'watch_page'",
+        ),
+        (
+            {"expectations": with_expectation(ex.AnsweredWith(("vew",), (202,), "fault", 0.9))},
+            "did you mean 'view'",
+        ),
+        (
+            {
+                "expectations": with_expectation(
+                    ex.MetricQuantileAtMost("event_lop_lag_seconds", 0.99, 0.05, "fault")
+                )
+            },
+            "did you mean 'event_loop_lag_seconds'",
+        ),
+        (
+            {"expectations": with_expectation(ex.ProbeAnswers("fault", 100, path="/livz"))},
+            "did you mean '/livez'",
+        ),
+        (
+            {"expectations": with_expectation(ex.ProbeAnswers("fault", within_ms=1_000))},
+            "less than the 1000 ms",
+        ),
+        (
             {
                 "phases": (
                     *BASE.phases[:2],
@@ -133,6 +157,21 @@ def test_doubts_name_what_would_be_inconclusive() -> None:
 
     assert "nothing can be proved" in silent.doubts[0]
     assert "availability" in thin.doubts[0]
+
+
+def test_claims_about_answers_and_probes_that_the_load_cannot_decide_are_doubted() -> None:
+    """Journeys that nobody makes, a share of too few, and more probes than the phase has room for."""
+    claims = (
+        ex.NeverAnswered(("intruder",), (200,)),
+        ex.AnsweredWith(("guesser",), (429,), "fault", 0.9),
+        ex.AnsweredWith(("view",), (202,), "fault", 0.999),
+        ex.AnsweredWith(("view",), (202,), "fault", 0.9),
+        ex.ProbeAnswers("fault", within_ms=100, min_probes=171),
+        ex.ProbeAnswers("fault", within_ms=100, min_probes=170),
+    )
+    doubts = rehearse(replace(BASE, expectations=claims), SYSTEM, TOPOLOGY, 60).doubts
+
+    assert [doubt.split(" in ")[0] for doubt in doubts] == ["intruder", "guesser", "view", "/livez"]
 
 
 def test_alerts_that_cannot_fire_at_a_slow_time_scale_are_refused() -> None:
