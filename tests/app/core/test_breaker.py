@@ -13,6 +13,7 @@ from hypothesis.stateful import (
     MultipleResults,
     RuleBasedStateMachine,
     consumes,
+    initialize,
     invariant,
     multiple,
     rule,
@@ -54,6 +55,7 @@ class Clock:
 class Model:
     """The specification, slow and obvious: every outcome since the state was entered, counted anew each time."""
 
+    config: BreakerConfig
     state: str = "closed"
     entered_at: float = 0.0
     entries: int = 0
@@ -62,10 +64,10 @@ class Model:
 
     def admits(self, now: float) -> bool:
         """Whether a call that starts now goes through; time may end the open state."""
-        if self.state == "open" and now >= self.entered_at + CONFIG.open_s:
+        if self.state == "open" and now >= self.entered_at + self.config.open_s:
             self._enter("half_open", now)
         if self.state == "half_open":
-            if self.probes_out + len(self.outcomes) >= CONFIG.half_open_calls:
+            if self.probes_out + len(self.outcomes) >= self.config.half_open_calls:
                 return False
             self.probes_out += 1
             return True
@@ -78,10 +80,10 @@ class Model:
         self.outcomes.append((failed, slow))
         if self.state == "half_open":
             self.probes_out -= 1
-            if len(self.outcomes) == CONFIG.half_open_calls:
+            if len(self.outcomes) == self.config.half_open_calls:
                 self._enter("open" if self._bad(self.outcomes) else "closed", now)
-        elif len(self.outcomes) >= CONFIG.minimum_calls and self._bad(
-            self.outcomes[-CONFIG.window :]
+        elif len(self.outcomes) >= min(self.config.minimum_calls, self.config.window) and self._bad(
+            self.outcomes[-self.config.window :]
         ):
             self._enter("open", now)
 
@@ -93,11 +95,23 @@ class Model:
     def _bad(self, outcomes: list[tuple[bool, bool]]) -> bool:
         failures = sum(failed for failed, _ in outcomes) / len(outcomes)
         slow = sum(slow for _, slow in outcomes) / len(outcomes)
-        return failures >= CONFIG.failure_rate or slow >= CONFIG.slow_call_rate
+        return failures >= self.config.failure_rate or slow >= self.config.slow_call_rate
 
     def _enter(self, state: str, now: float) -> None:
         self.state, self.entered_at, self.outcomes, self.probes_out = state, now, [], 0
         self.entries += 1
+
+
+CONFIGS = st.just(CONFIG) | st.builds(
+    BreakerConfig,
+    slow_call_s=st.sampled_from((0.25, 1.0, 3.0)),
+    window=st.integers(1, 12),
+    minimum_calls=st.integers(1, 15),
+    failure_rate=st.sampled_from((0.01, 1 / 3, 0.5, 1.0)),
+    slow_call_rate=st.sampled_from((0.01, 0.5, 0.8, 1.0)),
+    open_s=st.sampled_from((0.25, 4.0)),
+    half_open_calls=st.integers(1, 5),
+)
 
 
 @dataclass(frozen=True)
@@ -114,12 +128,14 @@ class BreakerMachine(RuleBasedStateMachine):
 
     calls: Bundle[Call] = Bundle("calls")
 
-    def __init__(self) -> None:
-        super().__init__()
+    @initialize(config=CONFIGS)
+    def make(self, config: BreakerConfig) -> None:
+        """Build both, for any configuration."""
+        self.config = config
         self.clock = Clock()
         self.transitions: list[Transition] = []
-        self.breaker = Breaker("model", CONFIG, self.clock, self.transitions.append)
-        self.model = Model()
+        self.breaker = Breaker("model", config, self.clock, self.transitions.append)
+        self.model = Model(config)
 
     @rule(seconds=st.sampled_from((0.25, 0.5, 1.0, 4.0)))
     def time_passes(self, seconds: float) -> None:
@@ -143,7 +159,7 @@ class BreakerMachine(RuleBasedStateMachine):
     @rule(call=consumes(calls), failed=st.booleans(), twice=st.booleans())
     def end(self, call: Call, *, failed: bool, twice: bool) -> None:
         """Report an outcome; a second report of the same call changes nothing."""
-        slow = self.clock.now - call.started >= CONFIG.slow_call_s
+        slow = self.clock.now - call.started >= self.config.slow_call_s
         self.model.report(call.entry, self.clock.now, failed=failed, slow=slow)
         report = self.breaker.failed if failed else self.breaker.succeeded
         report(call.permit)
@@ -154,7 +170,7 @@ class BreakerMachine(RuleBasedStateMachine):
     @rule(call=consumes(calls))
     def cancel(self, call: Call) -> None:
         """Give up a call: a failure when it was slow already, otherwise its permit comes back."""
-        if self.clock.now - call.started >= CONFIG.slow_call_s:
+        if self.clock.now - call.started >= self.config.slow_call_s:
             self.model.report(call.entry, self.clock.now, failed=True, slow=True)
         else:
             self.model.give_back(call.entry)
@@ -169,7 +185,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
 TestBreakerAgainstModel = BreakerMachine.TestCase
 TestBreakerAgainstModel.settings = hypothesis_settings(
-    max_examples=150, stateful_step_count=60, deadline=None
+    max_examples=100, stateful_step_count=50, deadline=None
 )
 
 
