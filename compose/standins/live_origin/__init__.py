@@ -1,0 +1,1 @@
+"""The live origin: channels of real HLS, one ffmpeg each, with an API that starts and stops them."""
