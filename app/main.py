@@ -14,12 +14,14 @@ from fastapi import FastAPI
 
 from app.api.dependencies import Services
 from app.api.middleware.observability import UNCOUNTED, ObservabilityMiddleware
+from app.api.middleware.protection import Protection
 from app.api.middleware.route_template import UNMATCHED, RouteTemplates
 from app.api.openapi import install_openapi
 from app.api.v1.endpoints.health import probes
 from app.api.v1.router import router
 from app.core.errors import install_error_handlers
 from app.core.resilience.guard import DependencyUnavailableError, Guard
+from app.core.resilience.shedding import LoopLagMonitor
 from app.core.security.keys import Keys
 from app.core.security.passwords import Passwords
 from app.core.security.tokens import Tokens
@@ -105,11 +107,16 @@ def create_app(settings: Settings, metrics: Metrics) -> FastAPI:
     install_error_handlers(app)
     install_openapi(app)
     templates = RouteTemplates(app)
+    protection = Protection.of(settings, metrics)
+    app.state.lag_monitor = LoopLagMonitor(protection.shedder, metrics)
+    if protection.with_cors is not None:
+        app.add_middleware(protection.with_cors)
     app.add_middleware(
         ObservabilityMiddleware,
         templates=templates,
         metrics=metrics,
         deadline_s=settings.request_deadline_s,
+        protection=protection,
     )
     metrics.add_routes((m, route) for m, route in templates.all() if route not in UNCOUNTED)
     metrics.add_routes([("GET", UNMATCHED)])
@@ -145,6 +152,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         )
         warming = asyncio.create_task(_warm(parts.database), name="warm the database pool")
         stack.push_async_callback(_end, warming)
+        await stack.enter_async_context(app.state.lag_monitor)
         log.info("app_started", version=app.version, environment=settings.environment)
         yield
         log.info("app_stopping")

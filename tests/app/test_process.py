@@ -109,7 +109,7 @@ def test_serves_logs_and_stops(system: System, tmp_path: Path) -> None:
     [line] = [
         line for line in running.lines() if line.get("correlation_id") == "the-one-we-look-for"
     ]
-    assert (line["event"], line["route"], line["status"], line["outcome"]) == (
+    assert (line["event"], line["route"], line["status_code"], line["outcome"]) == (
         "http_request",
         "/api/v1/videos/{video_id}",
         200,

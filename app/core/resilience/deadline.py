@@ -13,37 +13,65 @@ if TYPE_CHECKING:
     from contextvars import Token
     from types import TracebackType
 
-_expires_at: ContextVar[float] = ContextVar("deadline_expires_at", default=inf)
-"""On the event loop's clock."""
-
 
 class deadline:  # noqa: N801 - reads as a verb: `async with deadline(1.5):`
     """Async context manager that ends its body after `seconds` with `DeadlineExceededError`.
 
     A deadline inside another can only shorten it. The error is raised by the one whose time was over; a body that
     was cancelled from outside stays cancelled.
+
+    Each request has one, so it is an `asyncio.timeout` made cheap: one timer, and an extension only moves the time
+    that this timer compares with when it fires.
     """
 
-    __slots__ = ("_seconds", "_timeout", "_token")
+    __slots__ = (
+        *("_armed_for", "_cancelling", "_expired", "_handle", "_loop"),
+        *("_seconds", "_task", "_token", "expires_at"),
+    )
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
-    async def __aenter__(self) -> Self:
-        when = min(asyncio.get_running_loop().time() + self._seconds, _expires_at.get())
-        self._timeout = asyncio.timeout_at(when)
-        await self._timeout.__aenter__()
-        self._token: Token[float] = _expires_at.set(when)
-        return self
+    def begin(self) -> None:
+        """Start it: what `async with` does at the beginning."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a deadline needs a task that it can end")
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._loop = asyncio.get_running_loop()
+        self.expires_at = self._loop.time() + self._seconds
+        outer = _current.get()
+        if outer is not None and outer.expires_at < self.expires_at:
+            self.expires_at = outer.expires_at
+        self._expired = False
+        self._arm()
+        self._token: Token[deadline | None] = _current.set(self)
 
     def extend(self, seconds: float) -> None:
         """Let the body go on for `seconds` from now; without effect when its time is already over."""
-        if self._timeout.expired():
+        if self._expired:
             return
         self._seconds = seconds
-        when = asyncio.get_running_loop().time() + seconds
-        self._timeout.reschedule(when)
-        _expires_at.set(when)
+        self.expires_at = self._loop.time() + seconds
+        if self.expires_at < self._armed_for:
+            self._handle.cancel()
+            self._arm()
+
+    def end(self, error: BaseException | None) -> None:
+        """Stop it: what `async with` does at the end. `error` is what ended the body."""
+        _current.reset(self._token)
+        self._handle.cancel()
+        if (
+            self._expired
+            and self._task.uncancel() <= self._cancelling
+            and isinstance(error, asyncio.CancelledError)
+        ):
+            raise DeadlineExceededError(self._seconds) from error
+
+    async def __aenter__(self) -> Self:
+        self.begin()
+        return self
 
     async def __aexit__(
         self,
@@ -51,21 +79,33 @@ class deadline:  # noqa: N801 - reads as a verb: `async with deadline(1.5):`
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _expires_at.reset(self._token)
-        try:
-            await self._timeout.__aexit__(kind, error, trace)
-        except TimeoutError as over:
-            raise DeadlineExceededError(self._seconds) from over
+        self.end(error)
+
+    def left_s(self) -> float:
+        """Return how much is left, not less than 0."""
+        return max(0.0, self.expires_at - asyncio.get_running_loop().time())
+
+    def _arm(self) -> None:
+        self._armed_for = self.expires_at
+        self._handle = self._loop.call_at(self.expires_at, self._look)
+
+    def _look(self) -> None:
+        if self._loop.time() < self.expires_at:
+            self._arm()
+            return
+        self._expired = True
+        self._task.cancel()
+
+
+_current: ContextVar[deadline | None] = ContextVar("deadline", default=None)
 
 
 def remaining_s() -> float:
     """Return how much of the deadline is left, not less than 0; infinity where there is none."""
-    when = _expires_at.get()
-    if when == inf:
-        return inf
-    return max(0.0, when - asyncio.get_running_loop().time())
+    limit = _current.get()
+    return inf if limit is None else limit.left_s()
 
 
 def clear_deadline() -> None:
     """Forget the deadline in this context: for work that outlives the request which happened to start it."""
-    _expires_at.set(inf)
+    _current.set(None)

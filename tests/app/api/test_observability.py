@@ -13,6 +13,7 @@ from starlette.routing import Mount, Route
 from structlog.testing import capture_logs
 
 from app.api.middleware.observability import ObservabilityMiddleware
+from app.api.middleware.protection import Protection
 from app.api.middleware.route_template import RouteTemplates
 from app.core import errors
 from app.core.context import mark_degraded
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from app.core.config import Settings
     from app.core.metrics import Metrics
 
 DEADLINE_S = 0.2
 
 
 @pytest.fixture
-def app(metrics: Metrics) -> FastAPI:
+def app(metrics: Metrics, settings: Settings) -> FastAPI:
     """Build an application with every kind of route, inside the middleware."""
     app = FastAPI()
     inner, outer = APIRouter(prefix="/inner"), APIRouter(prefix="/outer/{tenant}")
@@ -55,6 +57,7 @@ def app(metrics: Metrics) -> FastAPI:
         templates=RouteTemplates(app),
         metrics=metrics,
         deadline_s=DEADLINE_S,
+        protection=Protection.of(settings, metrics),
     )
     return app
 
@@ -137,6 +140,10 @@ def _counted(metrics: Metrics) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def _in_flight(metrics: Metrics) -> float | None:
+    return metrics.registry.get_sample_value("http_requests_in_flight")
+
+
 @pytest.mark.parametrize(
     ("path", "route"),
     [
@@ -214,7 +221,8 @@ async def test_unhandled_error_is_logged_once(app: FastAPI) -> None:
 
     assert [line["event"] for line in lines] == ["unhandled_error", "http_request"]
     assert (lines[0]["error_type"], lines[0]["exc_info"]) == ("RuntimeError", True)
-    assert (lines[1]["route"], lines[1]["status"], lines[1]["outcome"]) == ("/boom", 500, "error")
+    access = lines[1]
+    assert (access["route"], access["status_code"], access["outcome"]) == ("/boom", 500, "error")
 
 
 async def test_degraded(app: FastAPI, metrics: Metrics) -> None:
@@ -252,24 +260,24 @@ async def test_deadline(app: FastAPI, metrics: Metrics) -> None:
     """A request that hangs is in flight until the deadline, then a 504 problem and counted."""
     request = Call(app, "GET", "/hang")
     serving = asyncio.create_task(request.run())
-    await until(lambda: metrics.http_requests_in_flight._value.get() == 1)
+    await until(lambda: _in_flight(metrics) == 1)
     answer = await serving
 
     assert answer.status == 504
     assert answer.json()["title"] == "Deadline exceeded"
-    assert metrics.http_requests_in_flight._value.get() == 0
+    assert _in_flight(metrics) == 0
     assert _counted(metrics) == [("GET", "/hang", "504", "error")]
 
 
 async def test_cancelled(app: FastAPI, metrics: Metrics) -> None:
     """A request that the server gives up is counted, as an error without an answer, and stays cancelled."""
     serving = asyncio.create_task(Call(app, "GET", "/hang").run())
-    await until(lambda: metrics.http_requests_in_flight._value.get() == 1)
+    await until(lambda: _in_flight(metrics) == 1)
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await serving
 
-    assert metrics.http_requests_in_flight._value.get() == 0
+    assert _in_flight(metrics) == 0
     assert _counted(metrics) == [("GET", "/hang", "499", "error")]
 
 
