@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 from chaos.engine.probes import PROBE_EVERY_S
 from chaos.model import expectations as ex
+from chaos.model.schedule import schedule
 from chaos.model.slo import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from chaos.model.scenario import Scenario, System
+
+REMEDY = "give them more weight in the load, or take another seed"
 
 
 def doubts_of(scenario: Scenario, system: System) -> Iterator[str]:
@@ -46,23 +49,23 @@ def _slo(expectation: ex.SloHolds, scenario: Scenario, system: System) -> str:
 
 
 def _never_answered(expectation: ex.NeverAnswered, scenario: Scenario) -> str:
-    expected = _expected(scenario, expectation.phase, expectation.journeys)
-    if expected >= expectation.min_arrivals:
+    intended = _intended(scenario, expectation.phase, expectation.journeys)
+    if intended >= expectation.min_arrivals:
         return ""
     return (
-        f"{' and '.join(expectation.journeys)} in {expectation.phase}: about {expected} arrivals, of which at least "
-        f"{expectation.min_arrivals} must be answered; give them more weight in the load"
+        f"{' and '.join(expectation.journeys)} in {expectation.phase}: {intended} arrivals, of which at least "
+        f"{expectation.min_arrivals} must be answered; {REMEDY}"
     )
 
 
 def _answered_with(expectation: ex.AnsweredWith, scenario: Scenario) -> str:
-    expected = _expected(scenario, expectation.phase, expectation.journeys)
-    best = wilson(expected, expected).low
+    intended = _intended(scenario, expectation.phase, expectation.journeys)
+    best = wilson(intended, intended).low
     if best >= expectation.min_share:
         return ""
     return (
-        f"{' and '.join(expectation.journeys)} in {expectation.phase}: about {expected} arrivals can show at "
-        f"best {best * 100:.3g} %, expected {expectation.min_share * 100:.3g} %; give them more weight in the load"
+        f"{' and '.join(expectation.journeys)} in {expectation.phase}: {intended} arrivals can show at best "
+        f"{best * 100:.3g} %, expected {expectation.min_share * 100:.3g} %; {REMEDY}"
     )
 
 
@@ -77,11 +80,15 @@ def _probes(expectation: ex.ProbeAnswers, scenario: Scenario) -> str:
     )
 
 
-def _expected(scenario: Scenario, phase: str, journeys: tuple[str, ...] = ()) -> int:
-    """Return about how many arrivals a phase has, of all journeys or of some."""
+def _expected(scenario: Scenario, phase: str) -> int:
+    """Return about how many arrivals a phase has."""
     start, end = scenario.window(phase)
-    load = scenario.load
     share = sum(p.load_factor * p.duration_s for p in scenario.phases) / scenario.duration_s
-    weights = sum(weight for _, weight in load.journeys)
-    part = sum(weight for name, weight in load.journeys if not journeys or name in journeys)
-    return int((end - start) * load.rate_rps * share * part / weights)
+    return int((end - start) * scenario.load.rate_rps * share)
+
+
+def _intended(scenario: Scenario, phase: str, journeys: tuple[str, ...]) -> int:
+    """Return how many arrivals of some journeys a phase has, with this very seed: of few, chance has its share."""
+    start, end = scenario.window(phase)
+    arrivals = schedule(scenario.load, scenario.phases, scenario.seed)
+    return sum(due.journey in journeys and start <= due.due_s < end for due in arrivals)
