@@ -54,6 +54,10 @@ def main() -> int:
             log_config=None,
             access_log=False,
             server_header=False,
+            ws="none",
+            # Who may say where a request came from. Without this uvicorn would believe anybody on this machine.
+            proxy_headers=bool(settings.forwarded_allow_ips),
+            forwarded_allow_ips=settings.forwarded_allow_ips,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
         )

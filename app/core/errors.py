@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+# A body of nothing but mistakes must not make an answer many times its size.
+MAX_FIELD_PROBLEMS = 20
+MAX_POINTER = 200
 
 log = structlog.get_logger(component="api")
 
@@ -125,7 +128,8 @@ def problem_response(
         body["correlation_id"] = context.correlation_id
     if errors:
         body["errors"] = errors
-    out = dict(headers or {})
+    # What failed now may work in a moment, and may concern one caller alone.
+    out = {"Cache-Control": "no-store", **(headers or {})}
     if retry_after_s is not None:
         out["Retry-After"] = str(max(1, ceil(retry_after_s)))
     return Response(orjson.dumps(body), status, out, media_type=PROBLEM_MEDIA_TYPE)
@@ -150,7 +154,7 @@ def problem_for(error: BaseException) -> Response:
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "Unprocessable content",
             "the request does not match the schema; see errors",
-            errors=[_field_problem(e) for e in error.errors()],
+            errors=[_field_problem(e) for e in error.errors()[:MAX_FIELD_PROBLEMS]],
         )
     return problem_response(
         HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error", "the request could not be served"
@@ -158,9 +162,14 @@ def problem_for(error: BaseException) -> Response:
 
 
 def _field_problem(error: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep place, message and kind; leave the value out, which may be a password."""
+    """Keep place, message and kind; leave the value out, which may be a password.
+
+    The place has names that the caller chose: of any length, and perhaps of halves of characters (U+D800), which no
+    JSON writer takes.
+    """
+    place = "/" + "/".join(str(part) for part in error["loc"])
     return {
-        "pointer": "/" + "/".join(str(part) for part in error["loc"]),
+        "pointer": place[:MAX_POINTER].encode("utf-8", "replace").decode("utf-8"),
         "detail": error["msg"],
         "kind": error["type"],
     }

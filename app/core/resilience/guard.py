@@ -49,11 +49,16 @@ class DependencyUnavailableError(UnavailableError):
         self.reason = reason
 
 
-class BreakerGauge(Protocol):
-    """Where breaker states are shown (`Metrics`)."""
+class GuardGauge(Protocol):
+    """Where the states of breakers and bulkheads are shown (`Metrics`)."""
 
     def set_breaker_state(self, name: str, state: str) -> None:
         """Show that breaker `name` is in `state`."""
+
+    def watch_bulkhead(
+        self, name: str, *, in_flight: Callable[[], int], waiting: Callable[[], int]
+    ) -> None:
+        """Show how many calls hold a place of bulkhead `name` or wait for one."""
 
 
 def classify(error: Exception) -> Reason | None:
@@ -201,19 +206,23 @@ def build_guard(
     max_wait_s: float = 0.1,
     probe_timeout_s: float | None = None,
     classify: Callable[[Exception], Reason | None] = classify,
-    gauge: BreakerGauge,
+    gauge: GuardGauge,
 ) -> Guard:
-    """Build the guard of `dependency`, whose breaker reports to the log and to `gauge`."""
+    """Build the guard of `dependency`; `gauge` shows its breaker, which also reports to the log, and its bulkhead."""
 
     def changed(transition: Transition) -> None:
         gauge.set_breaker_state(dependency, transition.after)
         log_transition(transition)
 
     gauge.set_breaker_state(dependency, BreakerState.CLOSED)
+    bulkhead = Bulkhead(dependency, max_concurrent, max_waiting, max_wait_s=max_wait_s)
+    gauge.watch_bulkhead(
+        dependency, in_flight=lambda: bulkhead.in_flight, waiting=lambda: bulkhead.waiting
+    )
     return Guard(
         dependency,
         timeout_s=timeout_s,
-        bulkhead=Bulkhead(dependency, max_concurrent, max_waiting, max_wait_s=max_wait_s),
+        bulkhead=bulkhead,
         breaker=Breaker(dependency, breaker, on_transition=changed),
         probe_timeout_s=probe_timeout_s,
         classify=classify,

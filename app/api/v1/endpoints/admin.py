@@ -10,11 +10,14 @@ from fastapi import APIRouter, Depends
 
 from app.api.dependencies import CurrentAdmin, UseServices, keep_not
 from app.api.openapi import problems
+from app.api.strict_json import StrictRoute
 from app.api.v1.paging import CursorText, Limit, read_cursor
 from app.api.v1.requests import RoleChange
 from app.services.accounts import Account, AccountPage
 
-router = APIRouter(prefix="/admin", tags=["admin"], dependencies=[Depends(keep_not)])
+router = APIRouter(
+    prefix="/admin", tags=["admin"], dependencies=[Depends(keep_not)], route_class=StrictRoute
+)
 
 
 @router.get("/users", responses=problems(HTTPStatus.FORBIDDEN))

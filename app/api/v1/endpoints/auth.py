@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends
 
 from app.api.dependencies import ClientAddress, CurrentUser, UseServices, keep_not
 from app.api.openapi import problems
+from app.api.strict_json import StrictRoute
 from app.api.v1.requests import (
     ChallengeAnswer,
     Confirmation,
@@ -26,7 +27,9 @@ from app.services.two_factor import Enrolment, RecoveryCodes
 REFUSED = HTTPStatus.UNAUTHORIZED
 LIMITED = HTTPStatus.TOO_MANY_REQUESTS
 
-router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(keep_not)])
+router = APIRouter(
+    prefix="/auth", tags=["auth"], dependencies=[Depends(keep_not)], route_class=StrictRoute
+)
 
 
 @router.post(

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Response
 
 from app.api.dependencies import CurrentCreator, UseServices
 from app.api.openapi import problems
+from app.api.strict_json import StrictRoute
 from app.api.v1.paging import CursorText, Limit, read_cursor
 from app.api.v1.requests import VideoChange
 from app.core.context import current
@@ -26,7 +27,7 @@ KEEP, KEEP_NOT = "public, max-age=300", "no-store"
 UNAVAILABLE = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 MISSING_OR_MALFORMED = (HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
 
-router = APIRouter(prefix="/videos", tags=["videos"])
+router = APIRouter(prefix="/videos", tags=["videos"], route_class=StrictRoute)
 
 
 @router.get(
