@@ -8,8 +8,9 @@ import sys
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import asyncpg
 from prometheus_client import CollectorRegistry
 
 from app.core.config import Settings
@@ -93,3 +94,13 @@ async def serving(settings: Settings) -> AsyncIterator[FastAPI]:
     app = create_app(settings, Metrics(CollectorRegistry()))
     async with app.router.lifespan_context(app):
         yield app
+
+
+async def query(system: System, statement: str, *values: object) -> Any:
+    """Run a statement on the system's database, beside the backend; return the first value of its answer."""
+    url = system.environment["DATABASE_URL"].replace("+asyncpg", "")
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        return await connection.fetchval(statement, *values)
+    finally:
+        await connection.close()

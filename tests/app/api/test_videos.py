@@ -13,6 +13,7 @@ from app.seed.world import VIDEOS, build_world
 from app.services.placeholder import PLACEHOLDER
 from app.services.video import TrendingVideos, VideoDetail, VideoPage
 from tests.app.api.asgi import Answer, call
+from tests.app.people import Person, visitor
 from tests.app.servers import free_port
 from tests.app.system import serving
 
@@ -224,3 +225,76 @@ async def _forget_cached(system: System) -> None:
     assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"+OK")
     writer.close()
     await writer.wait_closed()
+
+
+async def test_owner_changes_a_video(app: FastAPI) -> None:
+    """The owner's change is in the answer, and in the next reading, cached or not; what was not named stays."""
+    owner = await _owner(app)
+    before = (await call(app, "GET", DETAIL)).json()
+    answer = await owner.send("PATCH", f"/videos/{VIDEO.id}", {"description": "Filmed anew."})
+    after = (await call(app, "GET", DETAIL)).json()
+    restored = await owner.send(
+        "PATCH", f"/videos/{VIDEO.id}", {"description": before["description"]}
+    )
+
+    assert (answer.status, after) == (200, answer.json())
+    assert after | {"views": 0} == before | {"description": "Filmed anew.", "views": 0}
+    assert restored.json()["description"] == before["description"]
+
+
+async def test_admin_changes_a_video(app: FastAPI) -> None:
+    """Administrators may change the videos of others."""
+    admin = Person(app, build_world().users[0].username)
+    await admin.arrive()
+    answer = await admin.send("PATCH", f"/videos/{VIDEO.id}", {"title": VIDEO.title})
+
+    assert (answer.status, answer.json()["title"]) == (200, VIDEO.title)
+
+
+async def test_others_change_no_video(app: FastAPI) -> None:
+    """Other creators and viewers get 403, callers without a token 401, a video that is not there 404."""
+    owner, viewer, nobody = await _owner(app), visitor(app), visitor(app)
+    other = next(
+        user
+        for user in build_world().users
+        if user.role == "creator" and user.username != owner.username
+    )
+    creator = Person(app, other.username)
+    await creator.arrive()
+    await viewer.arrive()
+    change = {"title": "Mine now"}
+    answers = [
+        await who.send("PATCH", f"/videos/{VIDEO.id}", change) for who in (creator, viewer, nobody)
+    ]
+    missing = await owner.send("PATCH", UNKNOWN.removeprefix("/api/v1"), change)
+
+    assert [answer.status for answer in (*answers, missing)] == [403, 403, 401, 404]
+    assert (await call(app, "GET", DETAIL)).json()["title"] == VIDEO.title
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"title": ""}, {"title": " x"}, {"title": "a\u0000"}, {"title": None}, {"owner_id": "x"}],
+)
+async def test_changes_are_checked(app: FastAPI, change: dict[str, Any]) -> None:
+    """An empty change, a title out of form and unknown fields are a 422."""
+    owner = await _owner(app)
+
+    assert (await owner.send("PATCH", f"/videos/{VIDEO.id}", change)).status == 422
+
+
+async def test_change_without_cache(system: System) -> None:
+    """With Redis refused the answer to a change shows the change."""
+    away = system.settings(redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    async with serving(away) as app:
+        owner = await _owner(app)
+        answer = await owner.send("PATCH", f"/videos/{VIDEO.id}", {"title": VIDEO.title})
+
+    assert (answer.status, answer.json()["title"]) == (200, VIDEO.title)
+
+
+async def _owner(app: FastAPI) -> Person:
+    username = next(u.username for u in build_world().users if u.id == VIDEO.owner_id)
+    person = Person(app, username)
+    await person.arrive()
+    return person
