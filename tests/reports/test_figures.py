@@ -10,12 +10,23 @@ import pytest
 
 from chaos.model.evidence import load_evidence
 from chaos.model.run import InjectionRecord
+from chaos.model.verdict import Finding, Verdict
 from reports.figures import BIN_S, MAX_BINS, figures
 from reports.folder import read_result
 from reports.lanes import alert_lanes, breaker_lanes, fault_lanes
 from reports.sections import key_numbers, recovery, scorecard
 from reports.svg import Scale, curve, ticks
-from reports.wording import NONE, TIMES, amount, fault_text, moment, number
+from reports.wording import (
+    KIND_TITLES,
+    KINDS,
+    NONE,
+    TIMES,
+    amount,
+    by_kind,
+    fault_text,
+    moment,
+    number,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,3 +228,13 @@ def test_unknown_values_are_shown_as_they_are() -> None:
 
     assert fault_text(fault) == "melt cpu (share=0.5)"
     assert moment("yesterday") == "yesterday"
+
+
+def test_every_kind_of_finding_has_its_title_and_a_broken_invariant_comes_first() -> None:
+    """Findings stand under titles for people, in one order: what must never happen before what is slow."""
+    findings = [Finding(k, k, "run", Verdict.FAIL, 1.0, 0.0, "", "") for k in sorted(KINDS)]
+    titles = [title for title, _ in by_kind(findings)]
+
+    assert set(KINDS) == set(KIND_TITLES)
+    assert titles == [KIND_TITLES[kind] for kind in KINDS]
+    assert KINDS.index("invariant") < KINDS.index("slo") < KINDS.index("responsiveness")
