@@ -19,7 +19,7 @@ MICROSECONDS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `count` hits in any `period_s`."""
+    """`count` hits a `period_s`: at most `count` in a fixed window, fewer than twice that in any period."""
 
     name: str
     count: int
