@@ -9,17 +9,19 @@ import zlib
 from typing import TYPE_CHECKING
 
 import asyncpg
+from argon2 import PasswordHasher
 
+from app.core.security.keys import Keys
 from app.models import Role
 from app.seed.image import HEIGHT, WIDTH, thumbnail
-from app.seed.world import build_world
+from app.seed.world import PASSWORD, build_world, totp_secret
 from tests.app.system import run_module
 
 if TYPE_CHECKING:
     from tests.app.system import System
 
 # Of the whole world: whoever changes it does so knowingly, since load and scenarios live on it.
-DIGEST = "de195839712fc776"
+DIGEST = "1e4f12b73ea09e44"
 
 
 def test_world_is_fixed() -> None:
@@ -32,6 +34,8 @@ def test_world_is_plausible() -> None:
     world = build_world()
     by_id = {user.id: user for user in world.users}
 
+    assert len({user.username for user in world.accounts}) == len(world.accounts) == 1100
+    assert len({user.id for user in world.accounts}) == 1100
     assert len({user.username for user in world.users}) == len(by_id) == 50
     assert {user.role for user in world.users} == set(Role)
     assert len({video.title for video in world.videos}) == len({v.id for v in world.videos}) == 120
@@ -39,6 +43,54 @@ def test_world_is_plausible() -> None:
     views = sorted((video.views for video in world.videos), reverse=True)
     assert sum(views[:12]) > sum(views) / 2
     assert views[-1] > 0
+
+
+def test_names_and_secrets_can_be_derived() -> None:
+    """Load derives names and secrets by itself, so their form is fixed: base32 of 20 bytes, without padding."""
+    world = build_world()
+
+    assert [u.username for u in (*world.listeners[::999], *world.visitors[::49])] == [
+        "listener-0000",
+        "listener-0999",
+        "visitor-00",
+        "visitor-49",
+    ]
+    assert world.listeners[0].email == "listener-0000@socialflow.example"
+    assert totp_secret("listener-0000") == "YROM6V3YOH7RPTPFDLWVZ3ONA2A3PLDK"
+    assert {user.role for user in world.listeners + world.visitors} == {"viewer"}
+
+
+async def test_seeded_accounts_can_log_in(system: System) -> None:
+    """Every account has the same hash, which is that of the password; listeners have their secret, confirmed."""
+    url = system.environment["DATABASE_URL"].replace("+asyncpg", "")
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        ids = [user.id for user in build_world().accounts]
+        hashes = await connection.fetchval(
+            "SELECT count(DISTINCT password_hash) FROM users WHERE id = ANY ($1)", ids
+        )
+        listener = build_world().listeners[7]
+        row = await connection.fetchrow(
+            "SELECT password_hash, secret, confirmed_at FROM user_totp JOIN users ON id = user_id WHERE id = $1",
+            listener.id,
+        )
+    finally:
+        await connection.close()
+
+    assert hashes == 1
+    assert PasswordHasher().verify(row["password_hash"], PASSWORD)
+    opened = Keys.of(system.settings()).unseal(row["secret"])
+    assert opened.decode() == totp_secret(listener.username)
+    assert row["confirmed_at"] is not None
+
+
+def test_production_is_not_seeded(system: System) -> None:
+    """Accounts with a known password are made in no production database."""
+    production = {"ENVIRONMENT": "production", "SECRET_KEY": "k" * 40}
+    done = run_module({**system.environment, **production}, "app.seed")
+
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_thumbnail_is_a_png() -> None:
@@ -91,7 +143,8 @@ async def _state(system: System) -> list[tuple[object, ...]]:
     connection = await asyncpg.connect(url, timeout=5)
     try:
         rows = await connection.fetch(
-            "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM videos), sum(views) FROM video_view_counts"
+            "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM videos), (SELECT count(*) FROM user_totp), "
+            "sum(views) FROM video_view_counts"
         )
     finally:
         await connection.close()

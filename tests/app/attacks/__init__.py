@@ -1,0 +1,1 @@
+"""Attacks, each of which succeeds when its defence is taken away."""
