@@ -13,6 +13,7 @@ import structlog
 from fastapi import FastAPI
 
 from app.api.dependencies import Services
+from app.api.methods import install_method_errors
 from app.api.middleware.observability import UNCOUNTED, ObservabilityMiddleware
 from app.api.middleware.protection import Protection
 from app.api.middleware.route_template import UNMATCHED, RouteTemplates
@@ -97,6 +98,8 @@ def create_app(settings: Settings, metrics: Metrics) -> FastAPI:
         version=_version(),
         description="A video platform's backend.",
         lifespan=_lifespan,
+        # It would lead to the host that the caller named.
+        redirect_slashes=False,
         # The middleware does this work, and with outcomes; twice would cost each request twice.
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
@@ -107,6 +110,7 @@ def create_app(settings: Settings, metrics: Metrics) -> FastAPI:
     install_error_handlers(app)
     install_openapi(app)
     templates = RouteTemplates(app)
+    install_method_errors(app, templates)
     protection = Protection.of(settings, metrics)
     app.state.lag_monitor = LoopLagMonitor(protection.shedder, metrics)
     if protection.with_cors is not None:

@@ -24,7 +24,6 @@ PROBES = "health"
 """The tag of what is never shed and needs no time: it answers from memory."""
 
 _MEANING = {
-    HTTPStatus.BAD_REQUEST: "The body cannot be read.",
     HTTPStatus.UNAUTHORIZED: "Who is asking was not proved.",
     HTTPStatus.FORBIDDEN: "The account may not do this.",
     HTTPStatus.NOT_FOUND: "There is no such thing.",
@@ -37,13 +36,10 @@ _MEANING = {
     "`Retry-After` says when to try again.",
     HTTPStatus.GATEWAY_TIMEOUT: "No answer was ready in time.",
 }
-_OF_EVERY_ROUTE = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
-_OF_BODIES = (
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-)
+# A body is measured before it is known whether anybody reads it.
+_OF_EVERY_ROUTE = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE,)
+_OF_WORK = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+_OF_BODIES = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.UNPROCESSABLE_ENTITY)
 _OF_PROTECTED_ROUTES = (HTTPStatus.UNAUTHORIZED,)
 _WORTH_ANOTHER_TRY = frozenset(
     {
@@ -128,8 +124,9 @@ def _complete(operation: dict[str, Any]) -> None:
 
 
 def _from_around(operation: dict[str, Any]) -> Iterator[HTTPStatus]:
+    yield from _OF_EVERY_ROUTE
     if PROBES not in operation.get("tags", ()):
-        yield from _OF_EVERY_ROUTE
+        yield from _OF_WORK
     if "requestBody" in operation:
         yield from _OF_BODIES
     if "security" in operation:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, HTTPException, Response
 
 from app.api.dependencies import CurrentCreator, UseServices
 from app.api.openapi import problems
@@ -47,6 +47,12 @@ async def list_videos(
 async def trending_videos(services: UseServices) -> Response:
     """List the videos of the week."""
     return Response(await services.videos.trending(), media_type=JSON)
+
+
+@router.patch("/trending", include_in_schema=False)
+async def change_trending() -> None:
+    """Refuse, or the route of one video would take "trending" for an id."""
+    raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
 
 
 @router.get(

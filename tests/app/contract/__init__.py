@@ -1,0 +1,1 @@
+"""What the API promises in its OpenAPI document, held against what it answers."""
