@@ -32,22 +32,23 @@ _PLAIN_CODES = re.compile(r"^(?:status|exit|error|return)_codes?$")
 _SECRET_KEYS = re.compile(
     r"(?:^|[_.-])(?:passw(?:or)?d|passphrase|pwd|secret|token|jwt|authorization|cookie|api_?key|private_?key|dsn"
     r"|t?otp|code|recovery|challenge|card|cvc|iban|e_?mail|mail|phone|user_?name|login_?name"
-    r"|ip|addr(?:ess)?(?:es)?|remote_?(?:addr|host)|user_?agent|x_forwarded_for)s?(?:$|[_.-])"
+    r"|ip|addr(?:ess)?(?:es)?|remote_?(?:addr|host)|user_?agent|x[_-]forwarded[_-]for|forwarded)s?(?:$|[_.-])"
 )
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
+_CARD = re.compile(r"(?<![\w.-])\+?\d(?:[ -]?\d){12,18}(?![\w-])")
 _LONG_RUN = re.compile(r"(?<![\w.-])\+?[0-9]{6,}(?![\w-])")
 
 # Each pattern is tried only on texts that contain its hint: nearly all are short names and ids.
 _SECRET_VALUES = (
     ("://", re.compile(r"(?<=://)[^/\s@]+(?=@)"), REDACTED),  # user:password of a URL
     (" ", re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), rf"\1 {REDACTED}"),
-    ("eyJ", re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), REDACTED),  # a JWT
+    ("eyJ", re.compile(r"(?<!\w)eyJ[\w-]++\.[\w-]++\.[\w-]*+"), REDACTED),  # a JWT
     ("@", re.compile(r"(?<![\w.+-])[\w.+-]+@[\w.-]+"), REDACTED),  # an e-mail address
     ("k_", re.compile(r"\b[spr]k_\w{8,}"), REDACTED),  # a payment provider's key
     ("whsec_", re.compile(r"\bwhsec_\w{8,}"), REDACTED),
     # What PostgreSQL, SQLAlchemy and pydantic quote of a row or a body.
-    (")=(", re.compile(r"Key (\([^)]*\))=\([^\n]*\)"), rf"Key \1=({REDACTED})"),
+    (")=(", re.compile(r"Key (\([^\n]{0,300}?\))=\([^\n]*\)"), rf"Key \1=({REDACTED})"),
     (
         "Failing row",
         re.compile(r"Failing row contains \([^\n]*"),
@@ -62,11 +63,13 @@ _SECRET_VALUES = (
         REDACTED,
     ),
     # One-time codes, card and telephone numbers.
-    ("", re.compile(r"(?<![\w.-])\+?\d(?:[ -]?\d){12,18}(?![\w-])"), REDACTED),
+    ("", _CARD, REDACTED),
     ("", _LONG_RUN, REDACTED),
     (".", re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?!\d|\.\d)"), REDACTED),  # IP version 4
 )
-_MAYBE_IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(?![\w:])")
+_MAYBE_IPV6 = re.compile(
+    r"(?<![\w:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]{0,40}:[0-9A-Fa-f:.]{0,40}(?![\w:])"
+)
 
 # The quick look: paths, ids and names of events are letters, digits and these, in none of the shapes above.
 _ALNUM = (ascii_letters + digits).encode()
@@ -138,10 +141,17 @@ def clean_text(text: str) -> str:
             b"!" not in kinds
             and b"aaaaa-aaaaa" not in kinds
             and "k_" not in text
-            and (b"000000" not in raw.translate(_DIGITS_ALIKE) or not _LONG_RUN.search(text))
+            and not _has_number(raw, text)
         ):
             return text
     return _search(text)
+
+
+def _has_number(raw: bytes, text: str) -> bool:
+    zeros = raw.translate(_DIGITS_ALIKE)
+    if b"000000" not in zeros and b"0000-0000" not in zeros:
+        return False
+    return bool(_LONG_RUN.search(text) or _CARD.search(text))
 
 
 clean_name: Callable[[str], str] = lru_cache(maxsize=1024)(clean_text)
