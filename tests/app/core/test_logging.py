@@ -70,6 +70,23 @@ def test_lines_in_a_request_carry_its_id() -> None:
     assert "correlation_id" not in outside
 
 
+def test_lines_name_a_caller_who_is_known() -> None:
+    """As soon as the request's context knows the user, its lines do, in the place that the format gives it."""
+    unknown, known = lines_of(
+        """
+        context = RequestContext("req-1", "0af7651916cd43dd8448eb211c80319c")
+        current.set(context)
+        log.info("before")
+        context.user_id = "550e8400-e29b-41d4-a716-446655440000"
+        log.info("after", status="success")
+        """
+    )
+
+    assert "user_id" not in unknown
+    assert list(known)[4:] == ["event", "user_id", "correlation_id", "status"]
+    assert known["user_id"] == "550e8400-e29b-41d4-a716-446655440000"
+
+
 def test_the_standard_library_goes_the_same_way() -> None:
     """Lines of uvicorn, SQLAlchemy, alembic and warnings are JSON with the same keys."""
     lines = lines_of(
@@ -195,12 +212,85 @@ def test_what_is_below_the_level_is_not_written() -> None:
 
 
 def test_console_format_is_for_people() -> None:
-    """One readable line, no JSON, and still no secret."""
-    out = output_of('log.info("login", password="hunter2")', LOG_FORMAT="console")
+    """One readable line, no JSON: time of day, level, event, who speaks, then what it adds; and still no secret."""
+    out = output_of(
+        'log.info("login", password="hunter2", attempt=3, user="ada@example.org")',
+        LOG_FORMAT="console",
+    )
 
-    assert "login" in out
-    assert not out.startswith("{")
-    assert "hunter2" not in out
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d\.\d{3} \[info +\] login +\[test\] "
+        r"password=\[redacted\] attempt=3 user=\[redacted\]\n",
+        out,
+    )
+
+
+def test_console_format_shows_exceptions_as_people_know_them() -> None:
+    """A traceback, without what its message quotes."""
+    out = output_of(
+        """
+        try:
+            raise OSError("login of ada@example.org failed")
+        except OSError:
+            log.exception("login_error")
+        """,
+        LOG_FORMAT="console",
+    )
+
+    assert "Traceback (most recent call last):" in out
+    assert "OSError: login of [redacted] failed" in out
+
+
+UNCAUGHT = {
+    "in the main thread": "raise OSError('ada@example.org')",
+    "in another thread": """
+        import threading
+        def fail():
+            raise OSError("ada@example.org")
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+        """,
+    "where nobody can catch it": """
+        class Broken:
+            def __del__(self):
+                raise OSError("ada@example.org")
+        Broken()
+        """,
+}
+
+
+@pytest.mark.parametrize("where", UNCAUGHT)
+def test_what_nobody_caught_is_a_line_too(where: str) -> None:
+    """The interpreter would print it raw on standard error; it is one CRITICAL line with its frames."""
+    done = subprocess.run(
+        [sys.executable, "-c", SETUP + textwrap.dedent(UNCAUGHT[where])],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={},
+    )
+    [line] = [json.loads(each) for each in done.stdout.splitlines()]
+
+    assert (line["level"], line["event"]) == ("CRITICAL", "uncaught_exception")
+    assert (line["error_type"], line["exception"][0]["exc_value"]) == ("OSError", "[redacted]")
+    assert "ada@example.org" not in done.stdout + done.stderr
+
+
+def test_a_library_that_logs_wrongly_breaks_nothing() -> None:
+    """A message that does not fit its arguments, and a level of its own, are lines; no argument is printed raw."""
+    first, second, third = lines_of(
+        """
+        logging.getLogger("driver").warning("%d rows for %s", "hunter2")
+        logging.getLogger("driver").log(35, "between two levels")
+        log.info("path", path="/\\udce4/")
+        """
+    )
+
+    assert first["message"] == "[message without text: TypeError]"
+    assert second["level"] == "WARNING"
+    assert third["path"] == "/?/"
 
 
 def test_what_is_not_json_becomes_text() -> None:
