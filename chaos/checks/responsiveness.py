@@ -79,7 +79,7 @@ def probe_answers(expectation: ProbeAnswers, evidence: Evidence, _system: System
     if worst is not None:
         text += f"; the slowest took {worst:.1f} ms" if isfinite(worst) else "; one got no answer"
     return Finding(
-        kind="responsiveness",
+        kind="liveness",
         name=f"{expectation.path} always answers",
         phase=expectation.phase,
         verdict=verdict,
@@ -167,4 +167,4 @@ def _quantile(
 ) -> Finding:
     unit = "s" if expectation.family.endswith("_seconds") else ""
     phase, limit = expectation.phase, expectation.limit
-    return Finding("responsiveness", name, phase, verdict, measured, limit, unit, sentence)
+    return Finding("liveness", name, phase, verdict, measured, limit, unit, sentence)

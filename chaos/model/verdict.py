@@ -28,7 +28,7 @@ class Verdict(Enum):
 class Finding:
     """One expectation judged.
 
-    `kind` is the family (slo, answers, degradation, responsiveness, alert, recovery, witness, honesty, invariant),
+    `kind` is the family (slo, answers, degradation, liveness, alert, recovery, witness, honesty, invariant),
     `phase` the phase or "run". `measured` and `limit` are numbers in `unit`, or None when there was no data.
     `sentence` is for people.
     """

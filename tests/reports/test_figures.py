@@ -237,4 +237,4 @@ def test_every_kind_of_finding_has_its_title_and_a_broken_invariant_comes_first(
 
     assert set(KINDS) == set(KIND_TITLES)
     assert titles == [KIND_TITLES[kind] for kind in KINDS]
-    assert KINDS.index("invariant") < KINDS.index("slo") < KINDS.index("responsiveness")
+    assert KINDS.index("invariant") < KINDS.index("slo") < KINDS.index("liveness")
