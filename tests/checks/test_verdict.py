@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from chaos.checks.judge import judge
+from chaos.model import expectations as ex
 from chaos.model.expectations import AlertFires, OtherAlertsSilent, RecoversWithin, SloHolds
 from chaos.model.faults import Fault, fault_from_json
 from chaos.model.scenario import Load, Phase, Scenario
@@ -112,3 +113,37 @@ def test_nothing_judged_is_inconclusive() -> None:
     assert overall([]) is Verdict.INCONCLUSIVE
     assert overall([passed]) is Verdict.PASS
     assert [v.exit_code for v in Verdict] == [0, 1, 3, 4]
+
+
+ONE_OF_EACH: tuple[ex.Expectation, ...] = (
+    ex.SloHolds("availability"),
+    ex.SloBreaks("availability", "fault"),
+    ex.Degrades("cache", "fault", ("/items",), 0.9),
+    ex.NotDegraded("baseline"),
+    ex.LatencyRatio("fault", "baseline", ("/items",), 1.5),
+    ex.BreakerOpens("cache", "fault", 1.0),
+    ex.AlertFires("CacheDown"),
+    ex.OtherAlertsSilent(),
+    ex.RecoversWithin(3.0),
+    ex.NeverAnswered(("read",), (200,)),
+    ex.AnsweredWith(("read",), (200,), "fault", 0.9),
+    ex.ProbeAnswers("fault", within_ms=100),
+    ex.MetricQuantileAtMost("event_loop_lag_seconds", 0.99, 0.05, "fault"),
+)
+
+
+def test_no_claim_of_any_kind_passes_on_no_evidence() -> None:
+    """Without arrivals, samples, events, alerts and monitoring every single claim is open: none holds or crashes."""
+    nothing = evidence(
+        arrivals=arrivals().iloc[:0],
+        intended=0,
+        alert_events=(),
+        deliveries=(),
+        injections=(),
+        log_events=(),
+        monitoring={},
+    )
+    findings = judge(replace(SCENARIO, expectations=ONE_OF_EACH), SYSTEM, nothing)
+
+    assert {type(claim) for claim in ONE_OF_EACH} == set(ex.Expectation.__args__)
+    assert {f.verdict for f in findings[: len(ONE_OF_EACH)]} == {Verdict.INCONCLUSIVE}
