@@ -63,7 +63,7 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Pass a message on; the first one gets the headers that every answer carries."""
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.status = int(message["status"])
             context, protection = self.context, self._protection
             page = self.scope["path"] in DOCUMENTATION
             headers = [
