@@ -65,7 +65,9 @@ _DURATION: Final = re.compile(r"^  Duration: (?:(\d+):(\d\d):(\d\d\.\d+)|N/A)", 
 _STREAM: Final = re.compile(r"^  Stream #0:\d+[^:]*: (Video|Audio): (.*)$", re.MULTILINE)
 _SIZE: Final = re.compile(r", (\d{1,6})x(\d{1,6})(?=[, \n]|$)")
 _PIXEL_ASPECT: Final = re.compile(r"\bSAR (\d{1,5}):(\d{1,5})")
-_ROTATION: Final = re.compile(r"^ +displaymatrix: rotation of (-?\d+)\.", re.MULTILINE)
+_ROTATION: Final = re.compile(
+    r"^ +display ?matrix: rotation of (-?\d+)\.", re.MULTILINE | re.IGNORECASE
+)
 _AAC_RATE: Final = re.compile(r"aac \(LC\) .*, (\d+) kb/s")
 _TIME: Final = re.compile(r"time=(\d+):(\d\d):(\d\d\.\d+)")
 _NO_MEMORY: Final = ("Cannot allocate memory", "malloc", "Resource temporarily unavailable")
