@@ -32,6 +32,8 @@ WRONG_PASSWORD = "Bathurst-lighthouse-1900"  # noqa: S105 - of nobody
 ADDRESSES = ("203.0.113.77", "2001:db8::77:1", "127.0.0.1")
 BEARER = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJxdW9ra2EifQ.c2lnbmF0dXJl"
 SEEN_WITHIN_S = 10.0
+STEP_S = 30
+CODE_USED_WITHIN_S = 5.0
 API = "/api/v1"
 
 Json = dict[str, Any]
@@ -88,8 +90,10 @@ class Client:
             self._remember(value)
 
     def code(self, secret: str, steps: int) -> str:
-        """Return the code of the step that is `steps` from now."""
-        code = str(pyotp.TOTP(secret).at(int(time.time()) + 30 * steps))
+        """Return the code of the step that is `steps` from now, early enough in the step of now to be used in it."""
+        while time.time() % STEP_S > STEP_S - CODE_USED_WITHIN_S:
+            time.sleep(0.1)
+        code = str(pyotp.TOTP(secret).at(int(time.time()) + STEP_S * steps))
         self.secrets.add(code)
         return code
 
