@@ -28,7 +28,7 @@ def ffmpeg(*words: object) -> str:
     return done.stderr.decode(errors="replace")
 
 
-def content(path: Path) -> bytes:
+def read(path: Path) -> bytes:
     """Return what is in a file."""
     return path.read_bytes()
 

@@ -28,6 +28,7 @@ from tests.app.worker.media import (
     TONE,
     ffmpeg,
     names,
+    read,
     refused,
 )
 
@@ -215,7 +216,7 @@ async def test_a_disguised_playlist_is_read_as_what_it_pretends(tmp_path: Path) 
 
 async def test_what_is_no_media_is_told(tmp_path: Path, clip: Path) -> None:
     """Nothing, text, a picture, half a film and an unknown codec are no media; sound alone has no video."""
-    data = content(clip)
+    data = read(clip)
     ffmpeg(*PICTURE, "-frames:v", 1, tmp_path / "picture.png")
     files = {
         "empty": b"",

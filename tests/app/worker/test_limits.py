@@ -31,6 +31,8 @@ from tests.app.worker.media import (
     running,
 )
 
+SHOWN = MediaInfo(60.0, 1920, 1080, has_audio=False)
+
 
 async def test_what_is_too_much_is_told(tmp_path: Path, clip: Path, long_video: Path) -> None:
     """Length, picture and result have limits; the reason says which was met, and no file is left."""
@@ -56,11 +58,13 @@ async def test_memory_is_limited(tmp_path: Path, long_video: Path) -> None:
 
 
 async def test_time_is_limited(tmp_path: Path, long_video: Path) -> None:
-    """Work that takes too long ends with that reason, and so does its process."""
-    info = await probe(long_video, LIMITS)
-    brief = replace(LIMITS, time_s=0.5)
+    """Work that takes too long ends with that reason, and so does its process, even one that does nothing."""
+    brief = replace(LIMITS, time_s=3)
+    work = asyncio.create_task(transcode(long_video, tmp_path, brief, SHOWN))
+    await until(lambda: bool(running()))
+    running()[0].suspend()
 
-    assert await refused(transcode(long_video, tmp_path, brief, info)) is Reason.TIMEOUT
+    assert await refused(work) is Reason.TIMEOUT
     assert not running()
     assert not names(tmp_path)
 
@@ -79,9 +83,7 @@ async def test_processor_time_is_limited(tmp_path: Path, long_video: Path) -> No
 
 async def test_an_encoder_runs_within_its_limits(tmp_path: Path, long_video: Path) -> None:
     """It is nice, in a group and an empty folder of its own, with each limit in force; cancelling ends it."""
-    work = asyncio.create_task(
-        transcode(long_video, tmp_path, LIMITS, MediaInfo(60.0, 1920, 1080, has_audio=False))
-    )
+    work = asyncio.create_task(transcode(long_video, tmp_path, LIMITS, SHOWN))
     await until(lambda: bool(running()))
     (encoder,) = running()
 
@@ -99,6 +101,7 @@ async def test_an_encoder_runs_within_its_limits(tmp_path: Path, long_video: Pat
         for which, value in limits.items():
             assert encoder.rlimit(which)[0] == value
 
+    encoder.suspend()  # so that nothing but being killed ends it
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
@@ -108,9 +111,7 @@ async def test_an_encoder_runs_within_its_limits(tmp_path: Path, long_video: Pat
 
 async def test_a_killed_encoder_is_told(tmp_path: Path, long_video: Path) -> None:
     """An encoder that something else killed is no fault of the file: another try may succeed."""
-    work = asyncio.create_task(
-        transcode(long_video, tmp_path, LIMITS, MediaInfo(60.0, 1920, 1080, has_audio=False))
-    )
+    work = asyncio.create_task(transcode(long_video, tmp_path, LIMITS, SHOWN))
     await until(lambda: bool(running()))
     running()[0].kill()
 
