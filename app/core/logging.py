@@ -21,7 +21,7 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
 from app.core.context import current
-from app.core.redaction import clean_name, cleaner_of
+from app.core.redaction import clean_name, clean_text, cleaner_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
     from app.core.config import Settings
+    from app.core.context import RequestContext
 
 SERVICE = "social-flow-backend"
 _LEVEL_NAMES = {
@@ -44,9 +45,11 @@ def configure_logging(settings: Settings) -> None:
     """Send every log of the process through one pipeline. Safe to call again (tests do)."""
     level = getattr(logging, settings.log_level)
     console = settings.log_format == "console"
+    processors = _console() if console else [*_LINES]
+    _OUTPUT.pipeline = processors if level <= logging.INFO else []
     structlog.reset_defaults()
     structlog.configure(
-        processors=_console() if console else [render_line],
+        processors=processors,
         wrapper_class=_line_logger(level),
         logger_factory=lambda *_: structlog.PrintLogger(sys.stdout) if console else _OUTPUT,
         cache_logger_on_first_use=True,
@@ -60,16 +63,54 @@ class Output:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.pipeline: list[Processor] = []
+        """What makes lines of what is at least INFO; a test that listens in has put itself there."""
 
     def msg(self, line: bytes) -> None:
-        """Write a line; it is out when this returns."""
+        """Write a line, which ends as lines do; it is out when this returns."""
         with self._lock:
             out = sys.stdout.buffer
-            out.write(line + b"\n")
+            out.write(line)
             out.flush()
 
 
 _OUTPUT = Output()
+
+
+def write_request(
+    context: RequestContext,
+    *,
+    method: str,
+    path: str,
+    status_code: int,
+    outcome: str,
+    duration_ms: float,
+) -> bool:
+    """Write the line of a request without trouble, as `log.info("http_request", ...)` would, at half the cost.
+
+    Every request has one, and most of what the general way does is settled here: which keys there are, and that all
+    but path and method are ours. Returns False when the general way must be taken.
+    """
+    if _OUTPUT.pipeline != _LINES:
+        return False
+    line: dict[str, object] = {
+        "timestamp": _timestamp(time.time()),
+        "level": "INFO",
+        "service": SERVICE,
+        "component": "api",
+        "event": "http_request",
+    }
+    if context.user_id is not None:
+        line["user_id"] = context.user_id
+    line["correlation_id"] = context.correlation_id
+    line["route"] = context.route
+    line["method"] = clean_name(method)
+    line["path"] = clean_text(path)
+    line["status_code"] = status_code
+    line["outcome"] = outcome
+    line["duration_ms"] = duration_ms
+    _OUTPUT.msg(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+    return True
 
 
 def _line_logger(level: int) -> type[structlog.typing.FilteringBoundLogger]:
@@ -143,7 +184,12 @@ def render_line(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
     """Render one event straight to the bytes of its line. Nothing but plain data, already cleaned, is rendered."""
     if event.get("exc_info"):
         event = _exception_as_data(logger, method, event)
-    return orjson.dumps(compose(method, event), option=orjson.OPT_NON_STR_KEYS)
+    return orjson.dumps(
+        compose(method, event), option=orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
+    )
+
+
+_LINES: list[Processor] = [render_line]
 
 
 def for_people(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

@@ -27,6 +27,7 @@ READY_WITHIN_S = 20.0
 ENDS_WITHIN_S = 8.0
 ANSWERS_WITHIN_S = 5.0
 POLL_S = 0.02
+MAX_SHOWN = 300
 
 
 class BenchError(Exception):
@@ -79,7 +80,7 @@ def _wait(name: str, process: subprocess.Popen[bytes], port: int, log: Path) -> 
             time.sleep(POLL_S)
         else:
             return
-    raise BenchError(f"{name} does not answer; its last lines:\n{log_tail(log)}")
+    raise BenchError(f"{name} does not answer; its last line: {log_tail(log, 1)[:MAX_SHOWN]}")
 
 
 def fetch(port: int, path: str) -> bytes:

@@ -8,7 +8,7 @@ last byte was handed over or it ended without one.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -24,11 +24,10 @@ from app.api.middleware.protection import (
 )
 from app.core.context import current
 from app.core.errors import DeadlineExceededError, problem_for
+from app.core.logging import write_request
 from app.core.resilience.deadline import deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from prometheus_client import Counter, Histogram
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -181,18 +180,17 @@ def _exceeds(length: bytes, max_bytes: int) -> bool:
 
 
 def _log_access(exchange: Exchange, duration_s: float, *, counted: bool) -> None:
-    write = log.info if counted else log.debug
-    context = exchange.context
-    extra: dict[str, Collection[str]] = {}
+    context, scope = exchange.context, exchange.scope
+    fields: dict[str, Any] = {
+        "method": scope["method"],
+        "path": scope["path"][:MAX_LOGGED_PATH],
+        "status_code": exchange.status or CLIENT_CLOSED_REQUEST,
+        "outcome": exchange.outcome,
+        "duration_ms": round(duration_s * 1000, 2),
+    }
+    if counted and not context.degraded and write_request(context, **fields):
+        return
     if context.degraded:
-        extra["degraded"] = sorted(context.degraded)
-    write(
-        "http_request",
-        method=exchange.scope["method"],
-        route=context.route,
-        path=exchange.scope["path"][:MAX_LOGGED_PATH],
-        status_code=exchange.status or CLIENT_CLOSED_REQUEST,
-        outcome=exchange.outcome,
-        duration_ms=round(duration_s * 1000, 2),
-        **extra,
-    )
+        fields["degraded"] = sorted(context.degraded)
+    write = log.info if counted else log.debug
+    write("http_request", route=context.route, **fields)
