@@ -79,7 +79,7 @@ class Session:
         video = next(video for video in WORLD.videos if video.owner_id == CREATOR.id)
         self.ask(
             f"PATCH {API}/videos/{{video_id}}",
-            caller=CREATOR.username,
+            token=self.login(CREATOR.username)["access_token"],
             path_parameters={"video_id": str(video.id)},
             body={"title": "A title that was changed"},
         )
