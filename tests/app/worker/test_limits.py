@@ -18,7 +18,6 @@ from app.worker.ffmpeg import (
     MediaInfo,
     Reason,
     ffmpeg_path,
-    probe,
     transcode,
 )
 from tests.app.conftest import until
