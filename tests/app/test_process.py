@@ -122,7 +122,7 @@ def test_serves_logs_and_stops(system: System, tmp_path: Path) -> None:
 
 
 def test_request_in_flight_ends_at_shutdown(system: System, tmp_path: Path) -> None:
-    """SIGTERM during a request: the request is answered, then the process ends."""
+    """SIGTERM during a request: new ones are refused, the one in flight is answered, then the process ends."""
     with backend(system, tmp_path, REQUEST_DEADLINE_S="1.0") as running:
         system.postgres.stop()
         try:
@@ -132,12 +132,24 @@ def test_request_in_flight_ends_at_shutdown(system: System, tmp_path: Path) -> N
             asking.start()
             _wait_for_metric(running, "http_requests_in_flight 1.0")
             running.process.send_signal(signal.SIGTERM)
+            _wait_until_refused(running)
+            assert asking.is_alive()
             asking.join(STOPPED_WITHIN_S)
         finally:
             system.postgres.resume()
         assert answers
         assert answers[0] in {503, 504}
         assert running.process.wait(STOPPED_WITHIN_S) == 0
+
+
+def _wait_until_refused(running: Backend) -> None:
+    ends_at = time.monotonic() + 2.0
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", running.port), timeout=1).close()
+        except ConnectionError:
+            return
+        assert time.monotonic() < ends_at, "connections are still taken"
 
 
 def _wait_for_metric(running: Backend, line: str) -> None:
