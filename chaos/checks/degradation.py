@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 def degrades(expectation: Degrades, evidence: Evidence, _system: System) -> Finding:
     """Judge that arrivals said `X-Degraded: feature` instead of failing while the fault was in force."""
     rows = select(evidence, in_force(evidence, expectation.phase), expectation.routes)
+    if expectation.journeys:
+        rows = rows[rows["journey"].isin(expectation.journeys)]
     total = len(rows)
     said = int(
         rows["degraded"].astype(str).str.split(",").map(lambda x: expectation.feature in x).sum()

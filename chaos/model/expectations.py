@@ -32,13 +32,17 @@ class SloBreaks:
 
 @dataclass(frozen=True, slots=True)
 class Degrades:
-    """At least `min_share` of the arrivals on `routes` say `X-Degraded: feature`, at most `max_bad_share` fail."""
+    """At least `min_share` of the arrivals on `routes` say `X-Degraded: feature`, at most `max_bad_share` fail.
+
+    With `journeys` only their arrivals count: others may be answered before the feature is asked at all.
+    """
 
     feature: str
     phase: str
     routes: tuple[str, ...]
     min_share: float
     max_bad_share: float = 0.01
+    journeys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,3 +99,16 @@ def test_recovery_without_heal_or_traffic_is_inconclusive() -> None:
         recovers_within(RecoversWithin(3.0), evidence(arrivals=gap), SYSTEM).verdict
         is Verdict.INCONCLUSIVE
     )
+
+
+def test_only_the_named_journeys_are_asked_to_be_degraded() -> None:
+    """Arrivals of other journeys on the same route may be answered before the feature is asked at all."""
+    rows = arrivals()
+    others = rows.index % 3 == 0
+    rows.loc[others, ["journey", "class", "degraded"]] = ["guess", "ok", ""]
+    mixed = evidence(arrivals=rows)
+    everyone = Degrades("cache", "fault", (ROUTE,), min_share=0.95)
+    named = Degrades("cache", "fault", (ROUTE,), min_share=0.95, journeys=("read",))
+
+    assert degrades(everyone, mixed, SYSTEM).verdict is Verdict.FAIL
+    assert degrades(named, mixed, SYSTEM).verdict is Verdict.PASS
