@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, Integer, String, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.core.context import current
 from app.models.base import Base, Timestamped, closed_set
 
 
@@ -55,6 +56,11 @@ class Task(StrEnum):
     DELETE_OBJECTS = "delete_objects"
 
 
+def _correlation_id() -> str | None:
+    context = current.get()
+    return context.correlation_id if context is not None else None
+
+
 class OutboxEntry(Timestamped, Base):
     """A task that the transaction of this row asked for. The relay gives it to the queue, once or more."""
 
@@ -66,6 +72,8 @@ class OutboxEntry(Timestamped, Base):
     subject: Mapped[UUID] = mapped_column(index=True)
     published_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     publish_attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    # Of the request that asked, so that the work can be found by the same id.
+    correlation_id: Mapped[str | None] = mapped_column(String(128), default=_correlation_id)
 
     __table_args__ = (
         Index("ix_outbox_unpublished", "id", postgresql_where=text("published_at IS NULL")),

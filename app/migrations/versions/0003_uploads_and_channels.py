@@ -88,6 +88,7 @@ def _create_outbox() -> None:
         sa.Column("subject", sa.Uuid(), nullable=False),
         sa.Column("published_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("publish_attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("correlation_id", sa.String(128), nullable=True),
         _now("created_at"),
         sa.CheckConstraint("task IN ('process_video', 'delete_objects')", name="task"),
         sa.PrimaryKeyConstraint("id"),
