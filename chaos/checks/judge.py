@@ -8,6 +8,7 @@ from chaos.checks.alerts import alert_fires, others_silent
 from chaos.checks.answers import answered_with, never_answered
 from chaos.checks.degradation import breaker_opens, degrades, not_degraded
 from chaos.checks.honesty import honesty
+from chaos.checks.invariants import invariant_holds
 from chaos.checks.recovery import recovers_within
 from chaos.checks.responsiveness import metric_quantile_at_most, probe_answers
 from chaos.checks.slo import latency_ratio, slo_breaks, slo_holds
@@ -34,6 +35,7 @@ CHECKS: dict[type, Callable[..., Finding]] = {
     ex.AnsweredWith: answered_with,
     ex.ProbeAnswers: probe_answers,
     ex.MetricQuantileAtMost: metric_quantile_at_most,
+    ex.InvariantHolds: invariant_holds,
 }
 
 

@@ -32,6 +32,8 @@ def doubts_of(scenario: Scenario, system: System) -> Iterator[str]:
             doubt = _answered_with(expectation, scenario)
         elif isinstance(expectation, ex.ProbeAnswers):
             doubt = _probes(expectation, scenario)
+        elif isinstance(expectation, ex.InvariantHolds):
+            doubt = _invariant(expectation, scenario, system)
         if doubt:
             yield doubt
 
@@ -77,6 +79,18 @@ def _probes(expectation: ex.ProbeAnswers, scenario: Scenario) -> str:
     return (
         f"{expectation.path} in {expectation.phase}: at most {expected} probes, of which at least "
         f"{expectation.min_probes} are needed; lengthen the phase"
+    )
+
+
+def _invariant(expectation: ex.InvariantHolds, scenario: Scenario, system: System) -> str:
+    journeys = system.invariant(expectation.name).journeys
+    # Writes of the warm-up are acknowledged like all others.
+    intended = sum(_intended(scenario, phase.name, journeys) for phase in scenario.phases)
+    if not journeys or intended >= expectation.min_count:
+        return ""
+    return (
+        f"{expectation.name}: {intended} arrivals of {' and '.join(journeys)}, of which at least "
+        f"{expectation.min_count} must be acknowledged; {REMEDY}"
     )
 
 

@@ -190,6 +190,14 @@ def parse_metrics(text: str, t_s: float) -> Iterable[Sample]:
         yield Sample(match["name"], json.dumps(labels, sort_keys=True), t_s, float(match["value"]))
 
 
+def series_of(text: str, family: str) -> Iterable[tuple[dict[str, str], float]]:
+    """Yield labels and value of each series that is called exactly `family`, from Prometheus' text format."""
+    for line in text.splitlines():
+        match = _LINE.match(line) if line.startswith(family) else None
+        if match is not None and match["name"] == family:
+            yield dict(_LABEL.findall(match["labels"] or "")), float(match["value"])
+
+
 def server_outcomes(first: list[Sample], last: list[Sample]) -> dict[str, float]:
     """Return how many requests the server answered with each outcome between two reads of its metrics."""
     before = {s.labels: s.value for s in first if s.name == "http_requests_total"}

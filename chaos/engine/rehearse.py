@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from chaos.model.faults import Fault
+    from chaos.model.invariants import Invariant
     from chaos.model.scenario import Scenario, System
     from chaos.model.topology import Topology
 
@@ -51,6 +52,8 @@ def _names(scenario: Scenario, system: System, topology: Topology) -> None:
         check_target(fault, topology)
     for expectation in scenario.expectations:
         _expectation(expectation, system, where)
+        if isinstance(expectation, ex.InvariantHolds):
+            _invariant(system.invariant(expectation.name), system, topology)
         if isinstance(expectation, ex.AlertFires):
             _alert_labels(expectation, system, topology, where)
 
@@ -77,6 +80,23 @@ def _expectation(expectation: ex.Expectation, system: System, where: str) -> Non
             system.alert(name)
     if isinstance(expectation, ex.ProbeAnswers):
         _probe(expectation, where)
+
+
+def _invariant(invariant: Invariant, system: System, topology: Topology) -> None:
+    """Check that each read which judges the invariant leads to a component, and that it will be let in."""
+    where = f" of invariant {invariant.name!r}"
+    for name in invariant.journeys:
+        _known("journey", name, system.journeys, where)
+    for name in dict.fromkeys((*invariant.reads, *system.settles)):
+        read = system.read(name)
+        part = topology.component(read.component)
+        if read.port not in part.ports:
+            raise UsageError(
+                f"read {name!r}{where}: {part.name} has no port {read.port}; expected one of "
+                f"{', '.join(map(str, part.ports)) or 'none'}"
+            )
+        for variable in read.credentials:
+            _known("variable", variable, tuple(dict(part.environment)), f" of {part.name!r}{where}")
 
 
 def _probe(expectation: ex.ProbeAnswers, where: str) -> None:

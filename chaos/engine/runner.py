@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from chaos.engine.clock import RunClock
 from chaos.engine.faults import FaultSession
+from chaos.engine.final_reads import Reader
 from chaos.engine.injectors.registry import injector_for
 from chaos.engine.journal import Journal
 from chaos.engine.load import LoadChild
@@ -26,6 +27,8 @@ from chaos.engine.probes import Probes, Sample, server_outcomes, write_samples
 from chaos.engine.timeline import Step, timeline
 from chaos.engine.watchdog_link import Watchdog
 from chaos.errors import ChaosError, HarnessError
+from chaos.model.evidence import load_acknowledged
+from chaos.model.expectations import InvariantHolds
 from chaos.runtime.monitoring import (
     Alertmanager,
     AlertSampler,
@@ -44,8 +47,9 @@ if TYPE_CHECKING:
     from chaos.engine.run_folder import RunFolder
     from chaos.engine.session import Session
     from chaos.model.faults import Fault
+    from chaos.model.reads import FinalRead
     from chaos.model.run import Plan
-    from chaos.model.scenario import Scenario
+    from chaos.model.scenario import Scenario, System
 
 LEAD_S = 0.3
 """From the start signal to t = 0: enough for the generator to read it."""
@@ -85,6 +89,7 @@ class Run:
     options: RunOptions
     observer: Observer
     folder: RunFolder
+    system: System | None = None
     quiet: frozenset[str] = frozenset()
     injectors: Callable[[Fault], Injector] = injector_for
     timings: dict[str, float] = field(default_factory=dict)
@@ -147,6 +152,8 @@ class Run:
             raise HarnessError(
                 f"the stack is not clean before the run: {'; '.join(residue)}; run `chaosbed down`"
             )
+        opening = [read for read in self._reads() if read.opening]
+        self._invariants["first_reads"] = await Reader(self.session.stack).read_all(opening)
 
     async def _drive(self, load: LoadChild, faults: FaultSession, sink: WebhookSink) -> None:
         anchor = time.monotonic() + LEAD_S
@@ -223,12 +230,35 @@ class Run:
             facts["server_outcomes"] = server_outcomes(watch.first, last)
         self.folder.write_json("monitoring.json", facts)
         self._invariants["residue_end"] = await faults.residue()
+        await self._read_finally()
         samples = self.folder.path / "samples.parquet"
         await asyncio.to_thread(write_samples, samples, watch.probes.samples)
         await asyncio.to_thread(
             collect_logs, self.session.stack, watch.offsets, self.folder.path, self._wall(0.0)
         )
         self.timings["close_s"] = time.monotonic() - began
+
+    async def _read_finally(self) -> None:
+        """Let the system do what it still has to do, within the scenario's limit, and read what came of it."""
+        reads = self._reads()
+        if not reads or self.system is None:
+            return
+        self.observer.note(f"waiting until all is settled, {self.scenario.settle_s:g} s at most")
+        reader = Reader(self.session.stack)
+        conditions = tuple(self.system.read(name) for name in self.system.settles)
+        settled = await reader.settle(conditions, self.scenario.settle_s)
+        self._invariants["settled"] = settled
+        self.timings["settle_s"] = settled["after_s"]
+        acknowledged = load_acknowledged(self.folder.path)
+        self._invariants["reads"] = await reader.read_all(reads, acknowledged)
+
+    def _reads(self) -> tuple[FinalRead, ...]:
+        """Return the reads that the scenario's invariants need, each once."""
+        if self.system is None:
+            return ()
+        claims = [e for e in self.scenario.expectations if isinstance(e, InvariantHolds)]
+        needed = {name for claim in claims for name in self.system.invariant(claim.name).reads}
+        return tuple(read for read in self.system.reads if read.name in needed)
 
     async def _tick(self, load: LoadChild, faults: FaultSession, sampler: AlertSampler) -> None:
         while True:

@@ -129,6 +129,7 @@ async def _run_one(
         options=RunOptions(options.root, options.out, options.time_scale, options.command),
         observer=observer,
         folder=folder,
+        system=system,
         quiet=frozenset(a.name for a in system.alerts if a.always),
     )
     await run.execute()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from chaos.errors import UsageError
+from chaos.model.invariants import Acknowledged
 from chaos.model.run import InjectionRecord, Plan
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class Evidence:
 
     `arrivals` has the columns ARRIVAL_COLUMNS (`degraded`: comma-separated features, "" for none; `done_s` is NaN
     where no answer came), `samples` the columns SAMPLE_COLUMNS (`labels`: JSON object with sorted keys).
-    `monitoring` and `generator` are facts that honesty checks read; `invariants` what the final reads found.
+    `monitoring` and `generator` are facts that honesty checks read; `invariants` what the final reads found, and
+    `acknowledged` the writes that clients hold a receipt for.
     """
 
     plan: Plan
@@ -86,6 +88,7 @@ class Evidence:
     invariants: dict[str, Any]
     monitoring: dict[str, Any]
     generator: dict[str, Any]
+    acknowledged: tuple[Acknowledged, ...] = ()
 
     def within(self, phase: str) -> pd.DataFrame:
         """Return the arrivals that were due in `phase`."""
@@ -120,7 +123,13 @@ def load_evidence(folder: Path) -> Evidence:
         invariants=_json(folder / "invariants.json"),
         monitoring=_json(folder / "monitoring.json"),
         generator=_json(folder / "generator.json"),
+        acknowledged=load_acknowledged(folder),
     )
+
+
+def load_acknowledged(folder: Path) -> tuple[Acknowledged, ...]:
+    """Read the writes that clients hold a receipt for, in the order in which they were acknowledged."""
+    return tuple(Acknowledged(**line) for line in read_jsonl(folder / "acknowledged.jsonl"))
 
 
 def injections_from_journal(lines: list[dict[str, Any]]) -> tuple[InjectionRecord, ...]:

@@ -180,6 +180,22 @@ class MetricQuantileAtMost:
         _fraction(self, "quantile", self.quantile)
 
 
+@dataclass(frozen=True, slots=True)
+class InvariantHolds:
+    """The system's invariant called `name` holds after the run, and at least `min_count` writes were acknowledged.
+
+    Judged by the writes that clients hold a receipt for and by the final reads of the stores; without either it is
+    INCONCLUSIVE.
+    """
+
+    name: str
+    min_count: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a claim that nothing could break."""
+        _at_least(self, "min_count", self.min_count, 1)
+
+
 def _answers(claim: object, journeys: tuple[str, ...], statuses: tuple[int, ...]) -> None:
     name = type(claim).__name__
     if not journeys:
@@ -217,4 +233,5 @@ Expectation = (
     | AnsweredWith
     | ProbeAnswers
     | MetricQuantileAtMost
+    | InvariantHolds
 )

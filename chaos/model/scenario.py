@@ -10,11 +10,14 @@ from chaos.model.expectations import RUN, Expectation
 
 if TYPE_CHECKING:
     from chaos.model.faults import Fault
+    from chaos.model.invariants import Invariant
+    from chaos.model.reads import FinalRead
     from chaos.model.slo import Slo
 
 WARM_UP = "warm-up"
 MAX_RATE_RPS = 2_000.0
 MAX_RUN_S = 1_800.0
+MAX_SETTLE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,10 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Name, one-sentence claim, load, phases, expectations, seed. Raises `UsageError` on nonsense."""
+    """Name, one-sentence claim, load, phases, expectations, seed. Raises `UsageError` on nonsense.
+
+    Within `settle_s` after load and faults the system must have done what it still had to do; then it is read.
+    """
 
     name: str
     claim: str
@@ -55,6 +61,7 @@ class Scenario:
     phases: tuple[Phase, ...]
     expectations: tuple[Expectation, ...]
     seed: int = 1
+    settle_s: float = 30.0
 
     def __post_init__(self) -> None:
         """Check what can be checked without a system: names, lengths, references to phases."""
@@ -68,6 +75,10 @@ class Scenario:
                 raise UsageError(
                     f"scenario {self.name!r}, phase {phase.name!r}: length or load factor out of range"
                 )
+        if not 0 <= self.settle_s <= MAX_SETTLE_S:
+            raise UsageError(
+                f"scenario {self.name!r}: settle_s={self.settle_s:g}; expected 0 to {MAX_SETTLE_S:g}"
+            )
         if not self.expectations:
             raise UsageError(
                 f"scenario {self.name!r} expects nothing, so it could never fail; add an expectation"
@@ -113,7 +124,10 @@ class AlertSpec:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What scenarios are written against: SLOs, alerts, breakers, routes, journeys of the system under test."""
+    """What scenarios are written against: SLOs, alerts, breakers, routes, journeys of the system under test.
+
+    `reads` are what invariants can be judged by; the system is at rest when none of those in `settles` gives a row.
+    """
 
     slos: tuple[Slo, ...]
     alerts: tuple[AlertSpec, ...]
@@ -121,6 +135,9 @@ class System:
     features: tuple[str, ...]
     journeys: tuple[str, ...]
     routes: tuple[str, ...]
+    reads: tuple[FinalRead, ...] = ()
+    settles: tuple[str, ...] = ()
+    invariants: tuple[Invariant, ...] = ()
 
     def slo(self, name: str) -> Slo:
         """Return the SLO called `name`, or raise `UsageError` with the nearest name."""
@@ -135,3 +152,17 @@ class System:
             if alert.name == name:
                 return alert
         raise unknown("alert", name, (a.name for a in self.alerts))
+
+    def invariant(self, name: str) -> Invariant:
+        """Return the invariant called `name`, or raise `UsageError` with the nearest name."""
+        for invariant in self.invariants:
+            if invariant.name == name:
+                return invariant
+        raise unknown("invariant", name, (i.name for i in self.invariants))
+
+    def read(self, name: str) -> FinalRead:
+        """Return the read called `name`, or raise `UsageError` with the nearest name."""
+        for read in self.reads:
+            if read.name == name:
+                return read
+        raise unknown("read", name, (r.name for r in self.reads))
