@@ -29,6 +29,10 @@ _MEANING = {
     HTTPStatus.NOT_FOUND: "There is no such thing.",
     HTTPStatus.REQUEST_TIMEOUT: "The body came too slowly.",
     HTTPStatus.CONFLICT: "What is there already does not allow this.",
+    HTTPStatus.BAD_REQUEST: "The request contradicts itself.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "By its first bytes the file is none that is taken.",
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "The range begins behind the end.",
+    HTTPStatus.INSUFFICIENT_STORAGE: "There is no room now; `Retry-After` says when to try again.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than what is accepted.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "The request does not match the schema.",
     HTTPStatus.TOO_MANY_REQUESTS: "An allowance is used up; `Retry-After` says when to try again.",
@@ -46,6 +50,7 @@ _WORTH_ANOTHER_TRY = frozenset(
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.SERVICE_UNAVAILABLE,
         HTTPStatus.GATEWAY_TIMEOUT,
+        HTTPStatus.INSUFFICIENT_STORAGE,
     }
 )
 _REF = "#/components/schemas/{model}"

@@ -93,7 +93,8 @@ class Settings(BaseSettings):
     s3_bucket: Annotated[str, Field(min_length=3, max_length=63)] = "media"
     s3_secure: bool = False
     local_store_dir: Path = Path("media")
-    local_store_max_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
+    local_store_max_bytes: Annotated[int, Field(ge=1)] = 512 * 1024 * 1024
+    """For what waits to be copied to the store and for copies together; the copies make room."""
     secret_key: SecretStr = SecretStr(DEVELOPMENT_SECRET_KEY)
     previous_secret_keys: SecretStr = SecretStr("")
     """Keys of before a rotation, comma separated: they still open what they closed, and close nothing new."""
@@ -104,6 +105,8 @@ class Settings(BaseSettings):
 
     max_body_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024
     """For bodies that are held in memory."""
+    max_upload_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024 * 1024
+    """For videos, which are streamed to the disk."""
     max_in_flight: Annotated[int, Field(ge=1)] = 512
     """Requests beyond this many are shed, whatever the measured wait."""
     shed_wait_s: Annotated[float, Field(gt=0)] = 0.1

@@ -55,6 +55,9 @@ QUERIES = (
     ("update", "refresh_tokens"),
     ("insert", "two_factor"),
     ("update", "two_factor"),
+    ("select", "uploads"),
+    ("insert", "uploads"),
+    ("update", "uploads"),
 )
 """The (operation, table) pairs that requests run. Each costs a scrape a line per bucket, so no product of all."""
 
@@ -64,8 +67,21 @@ CACHE_RESULTS = {
     "delete": ("ok", "error", "disabled"),
 }
 STORAGE_RESULTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "s3": {"get": ("hit", "missing", "error", "disabled"), "put": ("ok", "error", "disabled")},
-    "local": {"get": ("hit", "missing", "error"), "put": ("ok", "error"), "evict": ("ok",)},
+    "s3": {
+        "get": ("hit", "missing", "error", "disabled"),
+        "put": ("ok", "error", "disabled"),
+        "stat": ("hit", "missing", "error", "disabled"),
+        "verify": ("ok", "mismatch", "error"),
+        "delete": ("ok", "error", "disabled"),
+    },
+    "local": {
+        "get": ("hit", "missing", "error"),
+        "put": ("ok", "error"),
+        "evict": ("ok",),
+        "pin": ("ok", "full", "error"),
+        "unpin": ("ok", "kept", "error"),
+        "delete": ("ok", "error"),
+    },
     "placeholder": {"get": ("hit",)},
 }
 
@@ -80,6 +96,42 @@ class LoginResult(StrEnum):
     REPLAYED_CODE = "replayed_code"
     LIMITED = "limited"
     UNAVAILABLE = "unavailable"
+
+
+class UploadResult(StrEnum):
+    """How an upload ended. A closed list: it is a metric label."""
+
+    ACCEPTED = "accepted"
+    REPLAYED = "replayed"
+    REFUSED = "refused"
+    ABORTED = "aborted"
+    FAILED = "failed"
+
+
+QUEUE = "video_processing"
+ENQUEUE_RESULTS = ("ok", "error")
+PROCESSING_STAGES = ("download", "transcode", "thumbnail", "upload", "publish")
+PROCESSING_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+class ProcessingError(StrEnum):
+    """Why the work on a video ended or paused. A closed list: it is a metric label."""
+
+    NOT_MEDIA = "not_media"
+    NO_VIDEO = "no_video"
+    TOO_LONG = "too_long"
+    TOO_LARGE = "too_large"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    ENCODER = "encoder"
+    KILLED = "killed"
+    UNAVAILABLE = "unavailable"
+    STORAGE_FULL = "storage_full"
+    SOURCE_MISSING = "source_missing"
+    SOURCE_DAMAGED = "source_damaged"
+    LEASE_LOST = "lease_lost"
+    GAVE_UP = "gave_up"
+    UNEXPECTED = "unexpected"
 
 
 REFRESH_RESULTS = ("success", "invalid", "reused")
@@ -103,7 +155,13 @@ class Metrics:
         GCCollector(registry=registry)
         self._add_accounts()
         self._add_protection()
+        self._add_work()
         self.views_total = Counter("views_total", "Video views accepted", registry=registry)
+        self.uploads_total = Counter(
+            "uploads_total", "Uploads, by how they ended", ("result",), registry=registry
+        )
+        for result in UploadResult:
+            self.uploads_total.labels(result)
         self.build_info = Gauge(
             "build_info", "Always 1; what runs", ("version", "python"), registry=registry
         )
@@ -168,6 +226,12 @@ class Metrics:
             for operation, results in operations.items():
                 for result in results:
                     self.storage_operations_total.labels(backend, operation, result)
+        self.storage_spool_files = Gauge(
+            "storage_spool_files", "Objects that wait here for the store", registry=registry
+        )
+        self.storage_spool_bytes = Gauge(
+            "storage_spool_bytes", "Their bytes on the disk", registry=registry
+        )
 
     def _add_resilience(self) -> None:
         registry = self.registry
@@ -245,6 +309,37 @@ class Metrics:
             ("name", "state"),
             registry=registry,
         )
+
+    def _add_work(self) -> None:
+        registry = self.registry
+        self.task_enqueue_total = Counter(
+            "task_enqueue_total",
+            "Tasks given to a queue; after an error it may have them all the same",
+            ("queue", "result"),
+            registry=registry,
+        )
+        for result in ENQUEUE_RESULTS:
+            self.task_enqueue_total.labels(QUEUE, result)
+        self.outbox_pending = Gauge(
+            "outbox_pending", "Tasks asked for and not yet given to a queue", registry=registry
+        )
+        self.video_processing_duration_seconds = Histogram(
+            "video_processing_duration_seconds",
+            "Time of a stage of the work on a video that ended well",
+            ("stage",),
+            buckets=PROCESSING_BUCKETS_S,
+            registry=registry,
+        )
+        for stage in PROCESSING_STAGES:
+            self.video_processing_duration_seconds.labels(stage)
+        self.video_processing_errors_total = Counter(
+            "video_processing_errors_total",
+            "Attempts at a video that did not end well",
+            ("error_type",),
+            registry=registry,
+        )
+        for error in ProcessingError:
+            self.video_processing_errors_total.labels(error)
 
     def watch_bulkhead(
         self, name: str, *, in_flight: Callable[[], int], waiting: Callable[[], int]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 # An answer that has begun may take as long as it needs, if it moves at least this often.
 STREAM_IDLE_S = 10.0
+# A refusal before the end of a streamed body is lost when the connection is cut while the client still sends, so a
+# little more of the body is read, for a moment, before the answer.
+DRAIN_BYTES, DRAIN_S = 1 << 20, 1.0
 
 
 class Exchange:
@@ -23,7 +28,8 @@ class Exchange:
 
     __slots__ = (
         *("_body_bytes", "_protection", "_receive", "_send"),
-        *("awaits_body", "body_complete", "context", "failed", "limit", "scope", "status"),
+        *("_ends_at", "awaits_body", "body_complete", "context", "failed", "limit"),
+        *("max_body_bytes", "rule", "scope", "status"),
     )
 
     def __init__(
@@ -45,19 +51,27 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._protection = protection
+        rule = self.rule = protection.streamed.get((scope["method"], scope["path"]))
+        self.max_body_bytes = protection.max_body_bytes if rule is None else rule.max_bytes
+        self._ends_at = 0.0 if rule is None else asyncio.get_running_loop().time() + rule.total_s
 
     async def receive(self) -> Message:
         """Pass the next part of the body on. Raises BodyTooLargeError, whatever Content-Length said."""
         if self.body_complete:
             return await self._receive()
+        if self.rule is not None and self.limit is not None:
+            left_s = self._ends_at - asyncio.get_running_loop().time()
+            self.limit.extend(min(self.rule.idle_s, max(0.0, left_s)))
         self.awaits_body = True
         message = await self._receive()
         self.awaits_body = False
         if message["type"] == "http.request":
             self._body_bytes += len(message.get("body", b""))
-            if self._body_bytes > self._protection.max_body_bytes:
-                raise BodyTooLargeError(self._protection.max_body_bytes)
+            if self._body_bytes > self.max_body_bytes:
+                raise BodyTooLargeError(self.max_body_bytes)
             self.body_complete = not message.get("more_body", False)
+            if self.body_complete and self.rule is not None and self.limit is not None:
+                self.limit.extend(self.rule.answer_s)
         return message
 
     async def send(self, message: Message) -> None:
@@ -75,12 +89,35 @@ class Exchange:
             if context.degraded:
                 features = ", ".join(sorted(context.degraded))
                 headers.append((b"x-degraded", features.encode("ascii")))
+            if self.rule is not None and not self.body_complete:
+                complete = await self._drain()
+                if not complete and all(name != b"connection" for name, _ in headers):
+                    headers.append((b"connection", b"close"))
             # A new list, since the old one may belong to an answer that is sent more than once.
             message["headers"] = headers
         if self.limit is not None:
             # From here on it is the pace that is limited: a long stream is no slow answer.
             self.limit.extend(STREAM_IDLE_S)
         await self._send(message)
+
+    async def _drain(self) -> bool:
+        """Read what is left of the body, if it is little and comes now; tell whether that was all.
+
+        Who waits to be asked for it is not asked.
+        """
+        expects = any(name == b"expect" for name, _ in self.scope["headers"])
+        if self.awaits_body or (expects and not self._body_bytes):
+            return False
+        left = DRAIN_BYTES
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while left > 0 and not self.body_complete:
+                    message = await self._receive()
+                    if message["type"] != "http.request":
+                        return False
+                    left -= len(message.get("body", b""))
+                    self.body_complete = not message.get("more_body", False)
+        return self.body_complete
 
     @property
     def outcome(self) -> str:

@@ -117,11 +117,12 @@ class ObservabilityMiddleware:
             current.reset(token)
 
     async def _serve(self, exchange: Exchange, length: bytes | None) -> None:
-        limit = exchange.limit = deadline(self._deadline_s)
+        rule = exchange.rule
+        limit = exchange.limit = deadline(self._deadline_s if rule is None else rule.idle_s)
         try:
             async with limit:
-                if length is not None and _exceeds(length, self._protection.max_body_bytes):
-                    raise BodyTooLargeError(self._protection.max_body_bytes)  # noqa: TRY301 - as those of the app
+                if length is not None and _exceeds(length, exchange.max_body_bytes):
+                    raise BodyTooLargeError(exchange.max_body_bytes)  # noqa: TRY301 - as those of the app
                 await self._app(exchange.scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             # The client went away while it sent or received. What was answered until then stands.

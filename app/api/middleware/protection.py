@@ -14,7 +14,7 @@ from app.core.errors import AppError
 from app.core.resilience.shedding import Shedder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from starlette.types import ASGIApp
 
@@ -32,6 +32,11 @@ _ONLY_TLS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains
 _EXPOSED = ("X-Request-ID", "traceparent", "X-Degraded", "Retry-After")
 _ASKED = ("Authorization", "Content-Type", "X-Request-ID", "traceparent")
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+# The routes whose bodies are streamed and not held in memory: they have limits of their own (`BodyRule`).
+UPLOADS = ("POST", "/api/v1/videos")
+UPLOAD_IDLE_S = 5.0
+UPLOAD_TOTAL_S = 900.0
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -71,10 +76,26 @@ class OverloadedError(AppError):
 
 
 @dataclass(frozen=True, slots=True)
+class BodyRule:
+    """The limits of a body that is streamed.
+
+    It is its pace that is limited: some of it must come every `idle_s`, all within `total_s`. Once it is there the
+    answer has `answer_s`, or as long as its endpoint asks for by `extend_deadline`.
+    """
+
+    max_bytes: int
+    idle_s: float
+    total_s: float
+    answer_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Protection:
     """The limits and headers of one application."""
 
     max_body_bytes: int
+    streamed: Mapping[tuple[str, str], BodyRule]
+    """The limits of streamed bodies by method and path."""
     shedder: Shedder
     headers: Headers
     page_headers: Headers
@@ -95,6 +116,14 @@ class Protection:
             page_headers = (*page_headers, _ONLY_TLS)
         return cls(
             settings.max_body_bytes,
+            {
+                UPLOADS: BodyRule(
+                    settings.max_upload_bytes,
+                    UPLOAD_IDLE_S,
+                    UPLOAD_TOTAL_S,
+                    settings.request_deadline_s,
+                )
+            },
             Shedder(metrics, max_in_flight=settings.max_in_flight, wait_s=settings.shed_wait_s),
             headers=(*page_headers, _NO_PAGE),
             page_headers=page_headers,

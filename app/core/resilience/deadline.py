@@ -106,6 +106,13 @@ def remaining_s() -> float:
     return inf if limit is None else limit.left_s()
 
 
+def extend_deadline(seconds: float) -> None:
+    """Let the deadline in force end `seconds` from now, if it would end sooner; nothing where there is none."""
+    limit = _current.get()
+    if limit is not None and limit.left_s() < seconds:
+        limit.extend(seconds)
+
+
 def clear_deadline() -> None:
     """Forget the deadline in this context: for work that outlives the request which happened to start it."""
     _current.set(None)
