@@ -164,12 +164,11 @@ def problem_for(error: BaseException) -> Response:
 def _field_problem(error: Mapping[str, Any]) -> dict[str, Any]:
     """Keep place, message and kind; leave the value out, which may be a password.
 
-    The place has names that the caller chose: of any length, and perhaps of halves of characters (U+D800), which no
-    JSON writer takes.
+    The place may be a name that the caller chose, of any length.
     """
     place = "/" + "/".join(str(part) for part in error["loc"])
     return {
-        "pointer": place[:MAX_POINTER].encode("utf-8", "replace").decode("utf-8"),
+        "pointer": place[:MAX_POINTER],
         "detail": error["msg"],
         "kind": error["type"],
     }
