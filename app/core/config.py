@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEVELOPMENT_SECRET_KEY = "development-only-secret-key-of-32-bytes-or-more"  # noqa: S105 - refused in production
+DEVELOPMENT_LIVE_KEY = "development-only-live-key"
 MIN_SECRET_BYTES = 32
 
 Environment = Literal["development", "production"]
@@ -43,6 +44,12 @@ def _host_and_port(endpoint: str) -> str:
     if not host or "/" in host or not port.isdecimal():
         raise ValueError("must be host:port, without a scheme")
     return endpoint
+
+
+def _http_address(url: str) -> str:
+    if not _ORIGIN.fullmatch(url):
+        raise ValueError("must be http://host:port, without a path")
+    return url
 
 
 def _comma_separated(value: object) -> object:
@@ -92,6 +99,9 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr = SecretStr("socialflow-development")
     s3_bucket: Annotated[str, Field(min_length=3, max_length=63)] = "media"
     s3_secure: bool = False
+    live_origin_url: Annotated[str, AfterValidator(_http_address)] = "http://127.0.0.1:8900"
+    live_key: SecretStr = SecretStr(DEVELOPMENT_LIVE_KEY)
+    """What the live origin asks of those who start and stop channels."""
     local_store_dir: Path = Path("media")
     local_store_max_bytes: Annotated[int, Field(ge=1)] = 512 * 1024 * 1024
     """For what waits to be copied to the store and for copies together; the copies make room."""
