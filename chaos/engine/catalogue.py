@@ -14,7 +14,7 @@ from chaos.model.scenario import Load, Scenario, System
 if TYPE_CHECKING:
     from pathlib import Path
 
-HELPERS = {"__init__", "system", "invariants"}
+HELPERS = {"__init__", "system", "reads", "invariants"}
 
 
 def names(root: Path) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ from chaos.model.evidence import (
     Evidence,
     LogEvent,
 )
+from chaos.model.invariants import Invariant, Judgement
+from chaos.model.reads import SqlRead
 from chaos.model.run import InjectionRecord, PhaseWindow, Plan
 from chaos.model.scenario import AlertSpec, System
 from chaos.model.slo import Slo
@@ -36,6 +38,10 @@ SYSTEM = System(
     features=("cache",),
     journeys=("read",),
     routes=(ROUTE,),
+    reads=(SqlRead(name="items", query="SELECT id FROM items", opening=True),),
+    invariants=(
+        Invariant("items-kept", "every item is kept", ("items",), lambda _: Judgement(0, "none")),
+    ),
 )
 PHASES = (
     PhaseWindow("warm-up", 0, 2, 1.0),

@@ -129,6 +129,7 @@ ONE_OF_EACH: tuple[ex.Expectation, ...] = (
     ex.AnsweredWith(("read",), (200,), "fault", 0.9),
     ex.ProbeAnswers("fault", within_ms=100),
     ex.MetricQuantileAtMost("event_loop_lag_seconds", 0.99, 0.05, "fault"),
+    ex.InvariantHolds("items-kept"),
 )
 
 
