@@ -37,13 +37,18 @@ from app.infrastructure.object_store import DEPENDENCY as OBJECT_STORE
 from app.infrastructure.object_store import ObjectStore, classify_s3, object_store_guard
 from app.services.accounts import AccountService
 from app.services.auth import AuthService
+from app.services.gone import Gone
 from app.services.health import Dependency, HealthChecker
 from app.services.login_limits import LoginLimits
+from app.services.own_videos import OwnVideos
 from app.services.sessions import Sessions
 from app.services.storage import StorageService
+from app.services.streaming import StreamingService
 from app.services.two_factor import TwoFactor
+from app.services.upload import UploadService
 from app.services.users import Users
 from app.services.video import VideoService
+from app.services.views import Views
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -79,6 +84,15 @@ class _Infrastructure:
 
 class _Closable(Protocol):
     async def close(self) -> None: ...
+
+
+class _Videos(TypedDict):
+    """The services around videos, under the names that `Services` has for them."""
+
+    videos: VideoService
+    own_videos: OwnVideos
+    views: Views
+    streaming: StreamingService
 
 
 class _Accounts(TypedDict):
@@ -148,18 +162,34 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         )
         passwords = Passwords(metrics)
         stack.push_async_callback(passwords.close)
+        uploads = UploadService(settings, parts.database, storage, metrics)
+        stack.push_async_callback(uploads.close)
         app.state.services = Services(
-            videos=VideoService(parts.database, parts.cache, metrics),
             storage=storage,
             health=health,
+            uploads=uploads,
+            **_videos(parts, metrics),
             **_accounts(settings, parts, passwords, metrics),
         )
         warming = asyncio.create_task(_warm(parts.database), name="warm the database pool")
         stack.push_async_callback(_end, warming)
+        sweeping = asyncio.create_task(uploads.incoming.keep_swept(), name="sweep uploads")
+        stack.callback(sweeping.cancel)
         await stack.enter_async_context(app.state.lag_monitor)
         log.info("app_started", version=app.version, environment=settings.environment)
         yield
         log.info("app_stopping")
+
+
+def _videos(parts: _Infrastructure, metrics: Metrics) -> _Videos:
+    gone = Gone()
+    videos = VideoService(parts.database, parts.cache, gone)
+    return {
+        "videos": videos,
+        "own_videos": OwnVideos(parts.database, videos),
+        "views": Views(parts.database, metrics),
+        "streaming": StreamingService(parts.database, parts.cache, gone),
+    }
 
 
 def _accounts(
@@ -216,7 +246,7 @@ def _infrastructure(settings: Settings, metrics: Metrics) -> _Infrastructure:
             enabled=settings.feature_redis_enabled,
         ),
         cache_guard=for_cache,
-        store=ObjectStore(settings, for_store),
+        store=ObjectStore(settings, for_store, metrics),
         store_guard=for_store,
         broker=Broker(settings.broker_url.get_secret_value()),
         attempts=(

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEVELOPMENT_SECRET_KEY = "development-only-secret-key-of-32-bytes-or-more"  # noqa: S105 - refused in production
-DEVELOPMENT_LIVE_KEY = "development-only-live-key"
+DEVELOPMENT_LIVE_KEY = "socialflow-development-live"
 MIN_SECRET_BYTES = 32
 
 Environment = Literal["development", "production"]
@@ -110,6 +110,8 @@ class Settings(BaseSettings):
     """Keys of before a rotation, comma separated: they still open what they closed, and close nothing new."""
 
     health_check_interval_s: Annotated[float, Field(gt=0)] = 1.0
+    reconcile_after_s: Annotated[float, Field(gt=0)] = 5.0
+    """For how long a task that was given to the queue, and that nobody does, is not asked for again."""
     request_deadline_s: Annotated[float, Field(gt=0)] = 1.5
     """Below the time that clients wait (2 s), so that they get an answer that says why."""
 
@@ -146,15 +148,17 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_weak_secrets(self) -> Settings:
-        """Outside development a default or a short key would sign everybody's tokens."""
+        """Outside development a default or a short key would sign everybody's tokens, or open the live origin."""
         if self.environment == "development":
             return self
         previous = self.previous_secret_keys.get_secret_value()
         for name, key in (
             ("SECRET_KEY", self.secret_key.get_secret_value()),
+            ("LIVE_KEY", self.live_key.get_secret_value() if self.feature_live_enabled else None),
             *(("PREVIOUS_SECRET_KEYS", key.strip()) for key in previous.split(",") if key.strip()),
         ):
-            _refuse_weak(name, key)
+            if key is not None:
+                _refuse_weak(name, key)
         return self
 
 

@@ -94,6 +94,20 @@ class UnavailableError(AppError):
         self.dependency = dependency
 
 
+class StorageFullError(AppError):
+    """507: the store is away, and what may be kept here until it is back would not fit."""
+
+    def __init__(self, needed_bytes: int, free_bytes: int) -> None:
+        super().__init__(
+            HTTPStatus.INSUFFICIENT_STORAGE,
+            "Insufficient storage",
+            f"{needed_bytes} bytes cannot be kept now; try again later",
+            retry_after_s=5.0,
+        )
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+
+
 class DeadlineExceededError(AppError):
     """504: the request's time was over before its answer was ready."""
 

@@ -35,7 +35,7 @@ DB_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.
 LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 CHECK_BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-DEPENDENCIES = ("postgres", "redis-cache", "redis-broker", "s3")
+DEPENDENCIES = ("postgres", "redis-cache", "redis-broker", "s3", "live-origin")
 OUTCOMES = ("ok", "degraded", "error")
 ANSWERS = (
     *(("200", "ok"), ("200", "degraded"), ("202", "ok"), ("202", "degraded")),
@@ -58,6 +58,7 @@ QUERIES = (
     ("select", "uploads"),
     ("insert", "uploads"),
     ("update", "uploads"),
+    *((operation, "channels") for operation in ("select", "insert", "update")),
 )
 """The (operation, table) pairs that requests run. Each costs a scrape a line per bucket, so no product of all."""
 
@@ -83,6 +84,15 @@ STORAGE_RESULTS: dict[str, dict[str, tuple[str, ...]]] = {
         "delete": ("ok", "error"),
     },
     "placeholder": {"get": ("hit",)},
+}
+
+
+LIVE_RESULTS = {
+    "playlist": ("live", "vod", "missing", "unavailable"),
+    "segment": ("live", "cached", "vod", "missing", "unavailable"),
+    "start": ("ok", "refused", "unavailable"),
+    "stop": ("ok", "later"),
+    "recording": ("kept", "failed"),
 }
 
 
@@ -155,6 +165,7 @@ class Metrics:
         GCCollector(registry=registry)
         self._add_accounts()
         self._add_protection()
+        self._add_live()
         self._add_work()
         self.views_total = Counter("views_total", "Video views accepted", registry=registry)
         self.uploads_total = Counter(
@@ -289,6 +300,17 @@ class Metrics:
         for operation in TWO_FACTOR_OPERATIONS:
             for result in TWO_FACTOR_RESULTS:
                 self.two_factor_total.labels(operation, result)
+
+    def _add_live(self) -> None:
+        self.live_requests_total = Counter(
+            "live_requests_total",
+            "What was asked of live channels, by what came of it",
+            ("kind", "result"),
+            registry=self.registry,
+        )
+        for kind, results in LIVE_RESULTS.items():
+            for result in results:
+                self.live_requests_total.labels(kind, result)
 
     def _add_protection(self) -> None:
         registry = self.registry

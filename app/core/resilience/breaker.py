@@ -84,12 +84,16 @@ class BreakerOpenError(Exception):
 
 @dataclass(slots=True)
 class Permit:
-    """The right to make one call, to be reported once to the breaker that gave it; more reports change nothing."""
+    """The right to make one call, to be reported once to the breaker that gave it; more reports change nothing.
+
+    `allowance_s` is what this call may take beyond others before it counts as slow: that of the bytes it moves.
+    """
 
     generation: int
     started: float
     probe: bool
     reported: bool = False
+    allowance_s: float = 0.0
 
 
 class Breaker:
@@ -170,7 +174,7 @@ class Breaker:
             self._give_back(permit.generation)
 
     def _slow_by_now(self, permit: Permit) -> bool:
-        return self._clock() - permit.started >= self.config.slow_call_s
+        return self._clock() - permit.started >= self.config.slow_call_s + permit.allowance_s
 
     def _report(self, permit: Permit, *, failed: bool) -> None:
         if permit.reported:

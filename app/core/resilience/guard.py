@@ -115,18 +115,38 @@ class Guard:
         self._classify = classify
         self._probes: set[asyncio.Task[None]] = set()
 
-    async def call(self, fn: Callable[[], Awaitable[T]], *, probe_beside: bool = False) -> T:
+    def beside(self, bulkhead: Bulkhead) -> Guard:
+        """Build a guard for other calls of the dependency: the same limits and breaker, places of their own."""
+        return Guard(
+            self.dependency,
+            timeout_s=self.timeout_s,
+            bulkhead=bulkhead,
+            breaker=self.breaker,
+            probe_timeout_s=self.probe_timeout_s,
+            classify=self._classify,
+        )
+
+    async def call(
+        self,
+        fn: Callable[[], Awaitable[T]],
+        *,
+        probe_beside: bool = False,
+        probe: Callable[[], Awaitable[object]] | None = None,
+        allowance_s: float = 0.0,
+    ) -> T:
         """Run `fn` within all limits; raise `DependencyUnavailableError` when the dependency failed.
 
         An error that is not the dependency's (by `classify`) passes through and counts as an answer.
 
         With `probe_beside` no caller ever waits for a probe: while the breaker is not closed each call is refused at
         once, and those that the breaker picks as probes run for nobody, beside it. For calls that have a fallback and
-        change nothing.
+        change nothing; a call that changes something names a harmless `probe` to run in its place.
+
+        `allowance_s` is added to the time limit, and to what counts as slow: for the bytes that the call moves.
         """
-        if probe_beside and self.breaker.state is not BreakerState.CLOSED:
+        if (probe_beside or probe is not None) and self.breaker.state is not BreakerState.CLOSED:
             if not self.breaker.refusing:
-                self._start_probe(fn)
+                self._start_probe(probe or fn)
             raise self._breaker_is_open()
         if self.breaker.refusing:
             # Before the bulkhead: while stuck calls still hold its slots, nobody should wait for one.
@@ -137,6 +157,7 @@ class Guard:
                     permit = self.breaker.acquire()
                 except BreakerOpenError as refused:
                     raise self._breaker_is_open() from refused
+                permit.allowance_s = allowance_s
                 return await self._run(fn, permit)
         except BulkheadFullError as full:
             raise DependencyUnavailableError(self.dependency, Reason.BULKHEAD_FULL) from full
@@ -171,6 +192,7 @@ class Guard:
             self.breaker.cancelled(permit)
             raise DependencyUnavailableError(self.dependency, Reason.DEADLINE)
         patience_s = self.probe_timeout_s if permit.probe else self.timeout_s
+        patience_s += permit.allowance_s
         timeout = asyncio.timeout(min(patience_s, left_s))
         try:
             async with timeout:

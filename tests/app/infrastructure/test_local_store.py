@@ -12,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.infrastructure.local_store import LocalObject, LocalStore
+from app.infrastructure.object_file import Head
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,7 +104,7 @@ def test_a_link_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
     store = LocalStore(root, 1000)
     elsewhere.mkdir()
-    (root / "link").symlink_to(elsewhere)
+    (root / "copies" / "link").symlink_to(elsewhere)
     with pytest.raises(ValueError, match="does not name a file inside the store"):
         store.put("link/a", image())
 
@@ -115,7 +116,7 @@ def test_a_damaged_file_is_absent_and_goes(tmp_path: Path, damage: bytes) -> Non
     """What a crash or a stranger left is never served; the bytes it used are free again."""
     store = LocalStore(tmp_path, 1000)
     store.put("a", image())
-    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    (file,) = tmp_path.rglob("*.object")
     file.write_bytes(damage)
 
     assert store.get("a") is None
@@ -128,7 +129,7 @@ def test_a_cut_off_file_is_absent(tmp_path: Path) -> None:
     """A file shorter than it says is not served, whatever its head says."""
     store = LocalStore(tmp_path, 1000)
     store.put("a", image(b"0123456789"))
-    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    (file,) = tmp_path.rglob("*.object")
     file.write_bytes(file.read_bytes()[:-1])
 
     assert store.get("a") is None
@@ -137,10 +138,10 @@ def test_a_cut_off_file_is_absent(tmp_path: Path) -> None:
 def test_a_write_that_was_cut_off_leaves_nothing(tmp_path: Path) -> None:
     """Parts of a write that a crash ended are removed at the next start and never counted."""
     LocalStore(tmp_path, 1000).put("a", image())
-    (tmp_path / "tmp123.part").write_bytes(bytes(500))
+    (tmp_path / "copies" / "tmp123.part").write_bytes(bytes(500))
 
     assert LocalStore(tmp_path, 1000).total_bytes == disk_use(tmp_path)
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_threads_may_share_it(tmp_path: Path) -> None:
@@ -181,7 +182,7 @@ def test_it_is_a_bounded_lru_map(
             before = store.total_bytes - (sizes.get(key, 0) if key in model else 0)
             store.put(key, image(bytes(size), str(number)))
             model[key] = bytes(size)
-            sizes[key] = size + _head_bytes(size, number)
+            sizes[key] = size + _head_bytes(key, size, number)
             while before + sizes[key] > 700 and len(model) > 1:
                 oldest = next(iter(each for each in model if each != key))
                 before -= sizes[oldest]
@@ -191,6 +192,5 @@ def test_it_is_a_bounded_lru_map(
         assert store.total_bytes == sum(sizes[each] for each in model) == disk_use(folder)
 
 
-def _head_bytes(size: int, number: int) -> int:
-    head = f'{{"size":{size},"content_type":"image/png","etag":"{number}"}}\n'
-    return len(head.encode())
+def _head_bytes(key: str, size: int, number: int) -> int:
+    return len(Head(key, size, "image/png", str(number)).line())

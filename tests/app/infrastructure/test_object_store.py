@@ -143,7 +143,7 @@ async def test_frozen_ends_every_call_in_time_and_frees_its_threads(
         assert max(took_s for _, took_s in failures) < CALL_TIMEOUT_S + 0.3
         assert {Reason.TIMEOUT, Reason.BULKHEAD_FULL} <= {reason for reason, _ in failures}
         assert (await failure(store.get("a")))[1] < 0.05
-        await until(lambda: store._busy == 0, within_s=2.0)
+        await until(lambda: store._calls.busy == 0, within_s=2.0)
         object_store_process.resume()
         assert await until_back(store) < BREAKER.open_s + 0.5
 
@@ -155,9 +155,9 @@ async def test_callers_that_leave_do_not_use_up_the_threads(
     async with store_on(object_store_process.address, settings, metrics) as (store, guard):
         await store.ensure_bucket()
         object_store_process.stop()
-        while store._busy < MAX_THREADS:
+        while store._calls.busy < MAX_THREADS:
             calls = [asyncio.create_task(store.get("a")) for _ in range(MAX_CONCURRENT)]
-            await until(lambda: guard.bulkhead.in_flight == 0 or store._busy > 0)
+            await until(lambda: guard.bulkhead.in_flight == 0 or store._calls.busy > 0)
             await asyncio.sleep(0.005)
             for call in calls:
                 call.cancel()
@@ -166,7 +166,7 @@ async def test_callers_that_leave_do_not_use_up_the_threads(
 
         assert reason is Reason.BULKHEAD_FULL
         assert took_s < 0.05
-        await until(lambda: store._busy == 0, within_s=2.0)
+        await until(lambda: store._calls.busy == 0, within_s=2.0)
 
 
 async def test_a_store_that_drips_is_cut_off(settings: Settings, metrics: Metrics) -> None:
@@ -187,7 +187,7 @@ async def test_a_store_that_drips_is_cut_off(settings: Settings, metrics: Metric
         reason, took_s = await failure(store.get("a"))
         assert reason is Reason.TIMEOUT
         assert took_s < CALL_TIMEOUT_S + 0.2
-        await until(lambda: store._busy == 0, within_s=2.0)
+        await until(lambda: store._calls.busy == 0, within_s=2.0)
     server.close()
     await asyncio.wait_for(server.wait_closed(), 5.0)
 
