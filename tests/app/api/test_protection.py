@@ -85,7 +85,7 @@ async def test_documentation_is_a_page(settings: Settings, path: str) -> None:
 
 async def test_tls_is_demanded_in_production_only(settings: Settings) -> None:
     """A development machine has no certificate; everybody else is told to stay with TLS."""
-    production = _app(settings, environment="production", secret_key=STRONG)
+    production = _app(settings, environment="production", secret_key=STRONG, live_key=STRONG)
 
     name = "strict-transport-security"
     assert "max-age=" in (await call(production, "GET", "/livez")).headers[name]

@@ -91,10 +91,27 @@ def test_production_refuses_a_weak_secret_key(
 
 
 def test_production_accepts_a_strong_secret_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key of 32 random bytes is enough."""
+    """Keys of 32 random bytes are enough."""
     monkeypatch.setenv("ENVIRONMENT", "production")
     monkeypatch.setenv("SECRET_KEY", "9f" * 32)
+    monkeypatch.setenv("LIVE_KEY", "7e" * 32)
 
+    assert load_settings().environment == "production"
+
+
+@pytest.mark.parametrize("key", [None, "", "short", "socialflow-development-live"])
+def test_production_refuses_a_weak_live_key(
+    monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    """Whoever knows the live origin's key can start and stop every channel; without live it opens nothing."""
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("SECRET_KEY", "9f" * 32)
+    if key is not None:
+        monkeypatch.setenv("LIVE_KEY", key)
+    with pytest.raises(ConfigError, match=r"LIVE_KEY is .*secrets\.token_hex"):
+        load_settings()
+
+    monkeypatch.setenv("FEATURE_LIVE_ENABLED", "false")
     assert load_settings().environment == "production"
 
 

@@ -86,7 +86,7 @@ async def test_seeded_accounts_can_log_in(system: System) -> None:
 
 def test_production_is_not_seeded(system: System) -> None:
     """Accounts with a known password are made in no production database."""
-    production = {"ENVIRONMENT": "production", "SECRET_KEY": "k" * 40}
+    production = {"ENVIRONMENT": "production", "SECRET_KEY": "k" * 40, "LIVE_KEY": "k" * 40}
     done = run_module({**system.environment, **production}, "app.seed")
 
     assert done.returncode == 2
