@@ -16,10 +16,14 @@ from app.models import Role
 from app.services.accounts import AccountService, denied
 from app.services.auth import AuthService
 from app.services.health import HealthChecker
+from app.services.own_videos import OwnVideos
 from app.services.sessions import Sessions
 from app.services.storage import StorageService
+from app.services.streaming import StreamingService
 from app.services.two_factor import TwoFactor
+from app.services.upload import UploadService
 from app.services.video import VideoService
+from app.services.views import Views
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,6 +36,10 @@ class Services:
     """One of each."""
 
     videos: VideoService
+    own_videos: OwnVideos
+    views: Views
+    uploads: UploadService
+    streaming: StreamingService
     storage: StorageService
     health: HealthChecker
     accounts: AccountService
@@ -67,6 +75,22 @@ async def get_identity(
 
 
 CurrentUser = Annotated[Identity, Depends(get_identity)]
+
+
+async def get_viewer(request: Request, services: UseServices) -> Identity | None:
+    """Return who calls, None for everybody who does not prove it: for what is public, and more for some."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    try:
+        return await get_identity(
+            services, HTTPAuthorizationCredentials(scheme=scheme, credentials=token.strip())
+        )
+    except UnauthorizedError:
+        return None
+
+
+Viewer = Annotated[Identity | None, Depends(get_viewer)]
 
 
 def require_role(least: Role) -> Any:  # noqa: ANN401 - what `Depends` gives is a marker for FastAPI

@@ -142,14 +142,15 @@ class Cache:
         self._miss.inc()
         return await self._loads.do(key, partial(self._load_and_store, key, ttl_s, loader))
 
-    async def delete(self, key: str) -> None:
-        """Forget `key`. While Redis is away its copy there lives on until its time is over."""
-        self._loads.forget(key)
-        self._fallback_loads.forget(key)
+    async def delete(self, *keys: str) -> None:
+        """Forget `keys`. While Redis is away their copies there live on until their time is over."""
+        for key in keys:
+            self._loads.forget(key)
+            self._fallback_loads.forget(key)
         if not self._enabled:
             self._operations.labels("delete", "disabled").inc()
             return
-        await self._attempt("delete", partial(self._redis.delete, key))
+        await self._attempt("delete", partial(self._redis.delete, *keys))
 
     async def ping(self) -> None:
         """Ask Redis for a sign of life on a connection of its own, outside the guard; raise what went wrong."""

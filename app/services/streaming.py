@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 from sqlalchemy import Row, text
@@ -13,13 +13,14 @@ from app.core.errors import NotFoundError
 from app.services.media import source_key
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from app.infrastructure.cache import Cache
     from app.infrastructure.database import Database
+    from app.services.gone import Gone
 
 RenditionName = Literal["1080p", "720p", "480p", "source"]
 # What a client gets that names none: what most screens show, else what is there.
@@ -57,26 +58,13 @@ class UnsatisfiableError(Exception):
     """The range begins behind the end."""
 
 
-class Stream(Protocol):
-    """An object that is being read."""
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield it in bounded pieces."""
-
-
-class Opener(Protocol):
-    """Where objects are read (`StorageService`)."""
-
-    async def open(self, key: str, start: int = 0, length: int | None = None) -> Stream:
-        """Open a part of an object. Raises ObjectMissingError, UnavailableError."""
-
-
 class StreamingService:
     """Finds what can be watched of a video."""
 
-    def __init__(self, database: Database, cache: Cache) -> None:
+    def __init__(self, database: Database, cache: Cache, gone: Gone) -> None:
         self._database = database
         self._cache = cache
+        self._gone = gone
 
     async def find(
         self, video_id: UUID, name: RenditionName | None, viewer_id: UUID | None
@@ -85,6 +73,8 @@ class StreamingService:
 
         What is not public is there for its owner and for administrators alone.
         """
+        if video_id in self._gone:
+            raise _nothing(video_id)
 
         async def load() -> bytes:
             return orjson.dumps([asdict(form) for form in await self._forms(video_id, None)])

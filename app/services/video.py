@@ -1,4 +1,4 @@
-"""Videos: what the public sees of them, and their views.
+"""Videos: what the public sees of them.
 
 Reads come ready to send, as JSON bytes: the cache holds exactly what the client gets, so that the hot path parses
 and builds nothing. A view changes no cached entry; counts in cached answers are as old as the entry, by design:
@@ -7,39 +7,40 @@ clearing a popular video's entry at each of its views would leave it without a c
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import orjson
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Interval,
     Row,
     Select,
+    and_,
     bindparam,
     cast,
     func,
     select,
-    text,
     tuple_,
 )
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from app.core.errors import NotFoundError
-from app.models import VIEW_SHARDS, User, Video, VideoView, VideoViewCount
-from app.services.accounts import denied
+from app.models import Rendition, User, Video, VideoStatus, VideoView, VideoViewCount
 from app.services.paging import Cursor
+from app.services.streaming import forms_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from app.core.metrics import Metrics
     from app.infrastructure.cache import Cache
     from app.infrastructure.database import Database
+    from app.services.gone import Gone
 
 AnyRow = Row[*tuple[Any, ...]]
 AnySelect = Select[*tuple[Any, ...]]
@@ -49,6 +50,7 @@ LIST_TTL_S = 10.0
 TRENDING_TTL_S = 10.0
 TRENDING_WINDOW = timedelta(days=7)
 TRENDING_LENGTH = 20
+MAX_PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +75,30 @@ class VideoSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class RenditionInfo:
+    """A form in which a video can be watched, and where."""
+
+    name: str
+    height: int
+    size_bytes: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class VideoDetail:
-    """A video as its own page shows it."""
+    """A video as its own page shows it. What is not published yet, or failed, only its owner sees."""
 
     id: UUID
     title: str
     description: str
     duration_s: int
-    published_at: datetime
+    status: VideoStatus
+    failure_reason: str | None
+    published_at: datetime | None
     views: int
     thumbnail_url: str
     owner: Owner
+    renditions: list[RenditionInfo]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,34 +116,28 @@ class TrendingVideos:
     items: list[VideoSummary]
 
 
-@dataclass(frozen=True, slots=True)
-class ViewReceipt:
-    """The promise that a view is kept: it is on the database's disk when this is sent."""
-
-    view_id: UUID
-    video_id: UUID
-
-
 class VideoService:
-    """Reads and counts videos."""
+    """Reads videos."""
 
-    def __init__(self, database: Database, cache: Cache, metrics: Metrics) -> None:
-        """Use these for all that it reads and writes."""
+    def __init__(self, database: Database, cache: Cache, gone: Gone) -> None:
+        """Use these for all that it reads."""
         self._database = database
         self._cache = cache
-        self._metrics = metrics
+        self._gone = gone
 
     async def detail(self, video_id: UUID) -> bytes:
         """Return a `VideoDetail` as JSON. Raises NotFoundError."""
+        if video_id in self._gone:
+            raise no_video(video_id)
 
         async def load() -> bytes:
             async def query(session: AsyncSession) -> AnyRow | None:
-                return (await session.execute(_DETAIL, {"video_id": video_id})).one_or_none()
+                return (await session.execute(PUBLIC_DETAIL, {"video_id": video_id})).one_or_none()
 
             row = await self._database.run(query, operation="select", table="videos")
             if row is None:
-                raise _no_video(video_id)
-            return _json(VideoDetail(description=row.description, **_shared(row)))
+                raise no_video(video_id)
+            return detail_of(row)
 
         return await self._cache.get_or_load(_key(video_id), DETAIL_TTL_S, load)
 
@@ -142,64 +151,36 @@ class VideoService:
                 statement = _NEXT_PAGE
                 values |= {"published_at": cursor.published_at, "id": cursor.id}
             rows = await self._rows(statement, values)
-            items = [VideoSummary(**_shared(row)) for row in rows[:limit]]
+            items = [VideoSummary(**shared(row)) for row in rows[:limit]]
             more = len(rows) > limit
             last = Cursor(items[-1].published_at, items[-1].id).encode() if more else None
-            return _json(VideoPage(items, last))
+            return as_json(VideoPage(items, last))
 
         if cursor is not None:
             return await load()
-        return await self._cache.get_or_load(f"videos:first:{limit}", LIST_TTL_S, load)
+        return await self._list(_first_page_key(limit), LIST_TTL_S, load)
 
     async def trending(self) -> bytes:
         """Return `TrendingVideos` as JSON."""
 
         async def load() -> bytes:
             rows = await self._rows(_TRENDING, {"window": TRENDING_WINDOW})
-            return _json(TrendingVideos([VideoSummary(**_shared(row)) for row in rows]))
+            return as_json(TrendingVideos([VideoSummary(**shared(row)) for row in rows]))
 
-        return await self._cache.get_or_load("videos:trending", TRENDING_TTL_S, load)
+        return await self._list(_TRENDING_KEY, TRENDING_TTL_S, load)
 
-    async def change(self, caller_id: UUID, video_id: UUID, changes: Mapping[str, str]) -> bytes:
-        """Change title or description; return the `VideoDetail` of now as JSON.
-
-        Raises NotFoundError, ForbiddenError. Who may is decided by the roles and owners of this moment, in the
-        statement that changes. The answer comes from the database, since a cache that cannot be cleared is old.
-        """
-        values: dict[str, object] = {"title": None, "description": None, **changes}
-        values |= {"video_id": video_id, "caller_id": caller_id}
-
-        async def write(session: AsyncSession) -> AnyRow:
-            changed = (await session.execute(_CHANGE, values)).one_or_none() is not None
-            row = (await session.execute(_DETAIL, {"video_id": video_id})).one_or_none()
-            if row is None:
-                raise _no_video(video_id)
-            if not changed:
-                raise denied(
-                    caller_id, "only the owner of a video and administrators may change it"
-                )
-            return row
-
-        row = await self._database.run(write, operation="update", table="videos")
+    async def changed(self, video_id: UUID) -> None:
+        """Hear that what a video says of itself is another now."""
         await self._cache.delete(_key(video_id))
-        return _json(VideoDetail(description=row.description, **_shared(row)))
 
-    async def record_view(self, video_id: UUID) -> ViewReceipt:
-        """Keep a view, then give the receipt. One statement: the event and its count stand or fall together."""
-        view_id = uuid4()
-        values = {
-            "view_id": view_id,
-            "video_id": video_id,
-            "shard": random.randrange(VIEW_SHARDS),  # noqa: S311  spreads writers, keeps no secret
-        }
+    async def deleted(self, video_id: UUID) -> None:
+        """Hear that a video is gone: from now on nothing here shows it, whatever is in the cache."""
+        self._gone.add(video_id)
+        await self._cache.delete(_key(video_id), forms_key(video_id), *_LIST_KEYS)
 
-        async def write(session: AsyncSession) -> bool:
-            return (await session.execute(_RECORD_VIEW, values)).one_or_none() is not None
-
-        if not await self._database.run(write, operation="insert", table="video_views"):
-            raise _no_video(video_id)
-        self._metrics.views_total.inc()
-        return ViewReceipt(view_id, video_id)
+    async def _list(self, key: str, ttl_s: float, load: Callable[[], Awaitable[bytes]]) -> bytes:
+        copy = await self._cache.get_or_load(key, ttl_s, load)
+        return await load() if self._gone.named_in(copy) else copy
 
     async def _rows(self, statement: AnySelect, values: dict[str, Any]) -> Sequence[AnyRow]:
         async def query(session: AsyncSession) -> Sequence[AnyRow]:
@@ -208,7 +189,8 @@ class VideoService:
         return await self._database.run(query, operation="select", table="videos")
 
 
-def _no_video(video_id: UUID) -> NotFoundError:
+def no_video(video_id: UUID) -> NotFoundError:
+    """Return the error of who asks for a video that is not there for them."""
     return NotFoundError(f"there is no public video {video_id}")
 
 
@@ -216,7 +198,16 @@ def _key(video_id: UUID) -> str:
     return f"video:{video_id}"
 
 
-def _json(value: object) -> bytes:
+def _first_page_key(limit: int) -> str:
+    return f"videos:first:{limit}"
+
+
+_TRENDING_KEY = "videos:trending"
+_LIST_KEYS = (_TRENDING_KEY, *(_first_page_key(limit) for limit in range(1, MAX_PAGE + 1)))
+
+
+def as_json(value: object) -> bytes:
+    """Return what clients get."""
     return orjson.dumps(value, default=_text_of_id, option=orjson.OPT_UTC_Z)
 
 
@@ -227,7 +218,8 @@ def _text_of_id(value: object) -> str:
     raise TypeError
 
 
-def _shared(row: AnyRow) -> dict[str, Any]:
+def shared(row: AnyRow) -> dict[str, Any]:
+    """Return what every form of a video has."""
     return {
         "id": row.id,
         "title": row.title,
@@ -237,6 +229,22 @@ def _shared(row: AnyRow) -> dict[str, Any]:
         "thumbnail_url": f"/api/v1/videos/{row.id}/thumbnail",
         "owner": Owner(row.owner_id, row.username),
     }
+
+
+def detail_of(row: AnyRow) -> bytes:
+    """Return a `VideoDetail` as JSON, of a row of `DETAIL`."""
+    return as_json(
+        VideoDetail(
+            description=row.description,
+            status=VideoStatus(row.status),
+            failure_reason=row.failure_reason,
+            renditions=[
+                RenditionInfo(url=f"/api/v1/videos/{row.id}/stream?rendition={r['name']}", **r)
+                for r in row.renditions or ()
+            ],
+            **shared(row),
+        )
+    )
 
 
 # ---- statements, built once: building one costs more than PostgreSQL needs to answer it ----
@@ -251,37 +259,46 @@ _VIEWS = cast(
     BigInteger,
 ).label("views")
 
-_PUBLIC: AnySelect = (
-    select(
-        Video.id,
-        Video.title,
-        Video.duration_s,
-        Video.published_at,
-        Video.owner_id,
-        User.username,
-        _VIEWS,
-    )
-    .join(User, User.id == Video.owner_id)
-    .where(Video.published_at.is_not(None))
+SUMMARY: AnySelect = select(
+    Video.id,
+    Video.title,
+    Video.duration_s,
+    Video.published_at,
+    Video.owner_id,
+    User.username,
+    _VIEWS,
+).join(User, User.id == Video.owner_id)
+"""The columns that all forms of a video share, of all videos."""
+
+_RENDITION = func.json_build_object(
+    "name",
+    Rendition.name,
+    "height",
+    Rendition.height,
+    "size_bytes",
+    Rendition.size_bytes,
 )
 
-_DETAIL = _PUBLIC.add_columns(Video.description).where(Video.id == bindparam("video_id"))
+DETAIL: AnySelect = SUMMARY.add_columns(
+    Video.description,
+    Video.status,
+    Video.failure_reason,
+    select(func.json_agg(aggregate_order_by(_RENDITION, Rendition.height.desc()), type_=JSON))
+    .where(Rendition.video_id == Video.id)
+    .scalar_subquery()
+    .label("renditions"),
+).where(Video.id == bindparam("video_id"))
+"""One video, whoever may see it."""
+
+_IS_PUBLIC = and_(Video.published_at.is_not(None), Video.deleted_at.is_(None))
+_PUBLIC = SUMMARY.where(_IS_PUBLIC)
+PUBLIC_DETAIL = DETAIL.where(_IS_PUBLIC)
 
 _FIRST_PAGE = _PUBLIC.order_by(Video.published_at.desc(), Video.id.desc()).limit(bindparam("count"))
 
 _NEXT_PAGE = _FIRST_PAGE.where(
     tuple_(Video.published_at, Video.id) < tuple_(bindparam("published_at"), bindparam("id"))
 )
-
-_CHANGE = text("""
-    UPDATE videos
-    SET title = coalesce(CAST(:title AS text), title),
-        description = coalesce(CAST(:description AS text), description)
-    FROM users AS caller
-    WHERE videos.id = :video_id AND published_at IS NOT NULL AND caller.id = :caller_id
-      AND (caller.role = 'admin' OR (caller.role = 'creator' AND owner_id = caller.id))
-    RETURNING videos.id
-""")
 
 _RECENT = (
     select(VideoView.video_id, func.count().label("views"))
@@ -295,18 +312,3 @@ _TRENDING = (
     .order_by(func.coalesce(_RECENT.c.views, 0).desc(), _VIEWS.desc(), Video.id)
     .limit(TRENDING_LENGTH)
 )
-
-# The event and its count in one statement: one round trip, and neither without the other. No row comes back when there
-# is no such public video.
-_RECORD_VIEW = text("""
-    WITH seen AS (
-        INSERT INTO video_views (id, video_id)
-        SELECT CAST(:view_id AS uuid), id FROM videos
-        WHERE id = :video_id AND published_at IS NOT NULL
-        RETURNING video_id
-    )
-    INSERT INTO video_view_counts AS counts (video_id, shard, views)
-    SELECT video_id, CAST(:shard AS smallint), 1 FROM seen
-    ON CONFLICT (video_id, shard) DO UPDATE SET views = counts.views + 1
-    RETURNING counts.video_id
-""")

@@ -9,8 +9,7 @@ from fastapi import Query
 
 from app.core.errors import AppError
 from app.services.paging import CURSOR_LENGTH, Cursor, InvalidCursorError
-
-MAX_PAGE = 100
+from app.services.video import MAX_PAGE
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 CursorText = Annotated[

@@ -1,4 +1,4 @@
-"""Videos: list, trending, detail, changes, thumbnail, and views.
+"""Videos: lists, trending, detail, changes, deletion, thumbnail, and views. Their bytes are in `media`.
 
 Reads return bytes that are ready to send (see `app.services.video`); `response_model` only describes them.
 """
@@ -7,18 +7,22 @@ Reads return bytes that are ready to send (see `app.services.video`); `response_
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import APIRouter, Header, HTTPException, Response
 
-from app.api.dependencies import CurrentCreator, UseServices
+from app.api.dependencies import CurrentCreator, CurrentUser, UseServices, Viewer
 from app.api.openapi import problems
 from app.api.strict_json import StrictRoute
 from app.api.v1.paging import CursorText, Limit, read_cursor
 from app.api.v1.requests import VideoChange
 from app.core.context import current
+from app.core.errors import NotFoundError
 from app.services.media import thumbnail_key
-from app.services.video import TrendingVideos, VideoDetail, VideoPage, ViewReceipt
+from app.services.own_videos import OwnVideoPage
+from app.services.video import TrendingVideos, VideoDetail, VideoPage
+from app.services.views import ViewReceipt
 
 JSON = "application/json"
 # Browsers may keep a real thumbnail, and must ask again for a placeholder.
@@ -49,9 +53,23 @@ async def trending_videos(services: UseServices) -> Response:
     return Response(await services.videos.trending(), media_type=JSON)
 
 
-@router.patch("/trending", include_in_schema=False)
-async def change_trending() -> None:
-    """Refuse, or the route of one video would take "trending" for an id."""
+@router.get(
+    "/mine",
+    response_model=OwnVideoPage,
+    responses=problems(HTTPStatus.UNPROCESSABLE_ENTITY, *UNAVAILABLE),
+)
+async def list_own_videos(
+    identity: CurrentUser, services: UseServices, limit: Limit = 20, cursor: CursorText = None
+) -> Response:
+    """List the caller's own videos, newest first, whatever became of them."""
+    page = await services.own_videos.page(identity.user_id, limit, read_cursor(cursor))
+    return Response(page, headers={"Cache-Control": KEEP_NOT}, media_type=JSON)
+
+
+@router.api_route("/trending", methods=["PATCH", "DELETE"], include_in_schema=False)
+@router.api_route("/mine", methods=["PATCH", "DELETE"], include_in_schema=False)
+async def change_list() -> None:
+    """Refuse, or the route of one video would take the name of a list for an id."""
     raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
 
 
@@ -60,9 +78,15 @@ async def change_trending() -> None:
     response_model=VideoDetail,
     responses=problems(*MISSING_OR_MALFORMED, *UNAVAILABLE),
 )
-async def get_video(video_id: UUID, services: UseServices) -> Response:
-    """Show one video."""
-    return Response(await services.videos.detail(video_id), media_type=JSON)
+async def get_video(video_id: UUID, viewer: Viewer, services: UseServices) -> Response:
+    """Show one video. Its owner sees it with a token while it is processed, too, and what it failed by."""
+    try:
+        return Response(await services.videos.detail(video_id), media_type=JSON)
+    except NotFoundError:
+        if viewer is None:
+            raise
+    detail = await services.own_videos.detail(viewer.user_id, video_id)
+    return Response(detail, headers={"Cache-Control": KEEP_NOT}, media_type=JSON)
 
 
 @router.patch(
@@ -75,8 +99,19 @@ async def change_video(
 ) -> Response:
     """Change what a video says of itself. Its owner may, and administrators."""
     changes = body.model_dump(exclude_unset=True)
-    detail = await services.videos.change(identity.user_id, video_id, changes)
+    detail = await services.own_videos.change(identity.user_id, video_id, changes)
     return Response(detail, media_type=JSON)
+
+
+@router.delete(
+    "/{video_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=problems(HTTPStatus.FORBIDDEN, *MISSING_OR_MALFORMED, *UNAVAILABLE),
+)
+async def delete_video(video_id: UUID, identity: CurrentUser, services: UseServices) -> Response:
+    """Delete a video and all that was made from it. Its owner may, and administrators."""
+    await services.own_videos.delete(identity.user_id, video_id)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
 @router.get(
@@ -102,6 +137,13 @@ async def get_thumbnail(video_id: UUID, services: UseServices) -> Response:
     response_model=ViewReceipt,
     responses=problems(*MISSING_OR_MALFORMED, *UNAVAILABLE),
 )
-async def record_view(video_id: UUID, services: UseServices) -> ViewReceipt:
+async def record_view(
+    video_id: UUID,
+    services: UseServices,
+    idempotency_key: Annotated[
+        UUID | None,
+        Header(description="An id for this view; sent again with the same, it is counted once."),
+    ] = None,
+) -> ViewReceipt:
     """Count a view. The answer is sent when the view is on the database's disk."""
-    return await services.videos.record_view(video_id)
+    return await services.views.record(video_id, idempotency_key)
