@@ -110,6 +110,8 @@ class Settings(BaseSettings):
     """Keys of before a rotation, comma separated: they still open what they closed, and close nothing new."""
 
     health_check_interval_s: Annotated[float, Field(gt=0)] = 1.0
+    processing_lease_s: Annotated[float, Field(ge=0.5)] = 15.0
+    """For how long nobody takes a video from a worker that has gone silent; all is to be settled within 30 s."""
     reconcile_after_s: Annotated[float, Field(gt=0)] = 5.0
     """For how long a task that was given to the queue, and that nobody does, is not asked for again."""
     request_deadline_s: Annotated[float, Field(gt=0)] = 1.5

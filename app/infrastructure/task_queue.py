@@ -93,6 +93,11 @@ class TaskQueue:
         self._redis = broker_client(broker_url)
         self._enqueued = metrics.task_enqueue_total
 
+    @property
+    def refusing(self) -> bool:
+        """Whether a call made now would not reach the broker."""
+        return self._guard.breaker.refusing
+
     async def publish(self, task: str, subject: UUID, correlation_id: str | None) -> None:
         """Ask for `task` on `subject`. Raises DependencyUnavailableError; the task may be in the queue all the same."""
         send = partial(

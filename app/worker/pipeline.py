@@ -12,7 +12,7 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import structlog
@@ -20,39 +20,30 @@ import structlog
 from app.core.errors import StorageFullError, UnavailableError
 from app.core.metrics import ProcessingError
 from app.core.resilience.guard import DependencyUnavailableError
-from app.infrastructure.object_store import ObjectMissingError
 from app.services.media import object_keys, rendition_key, source_key, thumbnail_key
+from app.services.storage import ObjectChangedError, ObjectMissingError
 from app.worker import ffmpeg
 from app.worker.ledger import MadeRendition
 from app.worker.workspace import workspace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Iterator
+    from collections.abc import Awaitable, Iterator
     from pathlib import Path
     from uuid import UUID
 
     from app.core.metrics import Metrics
+    from app.services.storage import StorageService
     from app.worker.ledger import Ledger, Taken
 
 VIDEO_TYPE = "video/mp4"
 IMAGE_TYPE = "image/png"
 LIMITS = ffmpeg.Limits(time_s=300, memory_bytes=1 << 30, threads=2, max_output_bytes=512 << 20)
+RENEWALS = 5
+"""How often a lease is renewed before it would end: one that comes late costs nothing."""
+
 LEAVE_WITHIN_S = 3.0
 
 log = structlog.get_logger(component="video")
-
-
-class Media(Protocol):
-    """Where objects are kept (`StorageService`)."""
-
-    async def open(self, key: str) -> AsyncIterable[bytes]:
-        """Begin to read an object. Raises ObjectMissingError, UnavailableError."""
-
-    async def put_file(self, key: str, path: Path, content_type: str, checksum: str) -> str:
-        """Keep a file durably. Raises StorageFullError."""
-
-    async def delete(self, key: str) -> None:
-        """Remove an object. Raises UnavailableError."""
 
 
 class Outcome(StrEnum):
@@ -70,8 +61,7 @@ class Patience:
     """How long one waits for another, in seconds."""
 
     lease_s: float = 15.0
-    """For how long nobody takes a video from somebody who has gone silent; all is to be settled within 30."""
-    renew_s: float = 3.0
+    """For how long nobody takes a video from somebody who has gone silent."""
     max_attempts: int = 5
     """Attempts that ended by themselves. What a dependency or a stop of the worker has ended does not count."""
     first_pause_s: float = 1.0
@@ -96,7 +86,7 @@ class Pipeline:
     def __init__(
         self,
         ledger: Ledger,
-        media: Media,
+        media: StorageService,
         metrics: Metrics,
         *,
         folder: Path,
@@ -191,7 +181,7 @@ class Pipeline:
         digest = hashlib.sha256()
         stream = await self._media.open(source_key(attempt.video_id))
         with await asyncio.to_thread(path.open, "wb") as file:
-            async for chunk in stream:
+            async for chunk in stream.chunks:
                 digest.update(chunk)
                 await asyncio.to_thread(file.write, chunk)
         expected = attempt.taken.checksum_sha256
@@ -233,7 +223,7 @@ class Pipeline:
     async def _hold(self, attempt: _Attempt) -> Outcome:
         """Renew the lease until it is lost. While PostgreSQL is away nobody else can take it."""
         while True:
-            await asyncio.sleep(self._patience.renew_s)
+            await asyncio.sleep(self._patience.lease_s / RENEWALS)
             with suppress(DependencyUnavailableError):
                 await self._renew(attempt)
 
@@ -336,7 +326,7 @@ def _judge(error: Exception) -> _Trouble:
             return _Trouble(ProcessingError.STORAGE_FULL, counts=False)
         case ObjectMissingError():
             return _Trouble(ProcessingError.SOURCE_MISSING)
-        case SourceDamagedError():
+        case SourceDamagedError() | ObjectChangedError():
             return _Trouble(ProcessingError.SOURCE_DAMAGED)
         case _:
             return _Trouble(ProcessingError.UNEXPECTED)

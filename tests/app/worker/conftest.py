@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
+from redis.asyncio import Redis
 
 from app.seed.clips import make_clip
 from tests.app.worker.media import ffmpeg
+from tests.app.worker.world import Place
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from tests.app.system import System
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +34,20 @@ def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_clip(folder / "second.mp4", seed=2, size=(1920, 1080), seconds=1, sound=False)
     ffmpeg("-stream_loop", 59, "-i", folder / "second.mp4", "-c", "copy", folder / "long.mp4")
     return folder / "long.mp4"
+
+
+@pytest.fixture
+async def place(system: System, tmp_path: Path) -> AsyncIterator[Place]:
+    """The system with nothing to do and an empty broker."""
+    url = system.environment["DATABASE_URL"].replace("+asyncpg", "")
+    database = await asyncpg.connect(url, timeout=5)
+    try:
+        await database.execute("TRUNCATE outbox, processing_effects, processings, uploads")
+        await database.execute(
+            "DELETE FROM videos WHERE status <> 'published' OR deleted_at IS NOT NULL"
+        )
+        async with Redis.from_url(system.environment["BROKER_URL"]) as broker:
+            await broker.flushdb()
+        yield Place(system, tmp_path, database)
+    finally:
+        await database.close()
