@@ -13,7 +13,7 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1
 # The volume is created with this folder's owner.
 RUN useradd --system --uid 10001 socialflow \
-    && install -d -o socialflow /var/lib/socialflow/media
+    && install -d -o socialflow /var/lib/socialflow/media /var/lib/socialflow/live
 WORKDIR /srv
 COPY --from=packages /venv /venv
 COPY app ./app

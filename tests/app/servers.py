@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ READY_WITHIN_S = 10.0
 POLL_S = 0.01
 S3_KEY = "socialflow"
 S3_SECRET = "socialflow-development"  # noqa: S105 - of a server that lives for one test
+LIVE_KEY = "socialflow-development-live"
 
 
 def free_port() -> int:
@@ -142,6 +144,16 @@ def object_store_server(folder: Path) -> Iterator[Server]:
     ]
     keys = {"ROOT_ACCESS_KEY": S3_KEY, "ROOT_SECRET_KEY": S3_SECRET}
     with _running(Server(command, port, environment=keys)) as server:
+        yield server
+
+
+@contextmanager
+def live_origin_server(folder: Path) -> Iterator[Server]:
+    """Run a live origin that keeps its channels in `folder`."""
+    port = free_port()
+    command: list[str | Path] = [sys.executable, "-m", "compose.standins.live_origin"]
+    environment = {"PORT": str(port), "DATA_DIR": str(folder), "LIVE_KEY": LIVE_KEY}
+    with _running(Server(command, port, environment=environment)) as server:
         yield server
 
 

@@ -16,7 +16,13 @@ from prometheus_client import CollectorRegistry
 from app.core.config import Settings
 from app.core.metrics import Metrics
 from app.main import create_app
-from tests.app.servers import PostgresCluster, Server, object_store_server, valkey_server
+from tests.app.servers import (
+    PostgresCluster,
+    Server,
+    live_origin_server,
+    object_store_server,
+    valkey_server,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -39,6 +45,7 @@ class System:
     postgres: Server
     valkey: Server
     object_store: Server
+    live_origin: Server
     environment: dict[str, str]
 
     def settings(self, **changes: object) -> Settings:
@@ -48,7 +55,7 @@ class System:
 
 
 def environment_of(
-    postgres: Server, valkey: Server, object_store: Server, folder: Path
+    postgres: Server, valkey: Server, object_store: Server, live_origin: Server, folder: Path
 ) -> dict[str, str]:
     """Return what the backend reads from its environment."""
     return {
@@ -56,6 +63,7 @@ def environment_of(
         "REDIS_URL": f"redis://{valkey.address}/0",
         "BROKER_URL": f"redis://{valkey.address}/1",
         "S3_ENDPOINT": object_store.address,
+        "LIVE_ORIGIN_URL": f"http://{live_origin.address}",
         "LOCAL_STORE_DIR": str(folder / "local"),
     }
 
@@ -81,11 +89,12 @@ def seeded_system(folder: Path) -> Iterator[System]:
         postgres = stack.enter_context(cluster.running())
         valkey = stack.enter_context(valkey_server())
         store = stack.enter_context(object_store_server(folder / "s3"))
-        environment = environment_of(postgres, valkey, store, folder)
+        live = stack.enter_context(live_origin_server(folder / "live"))
+        environment = environment_of(postgres, valkey, store, live, folder)
         for arguments in ONE_SHOTS:
             done = run_module(environment, *arguments)
             assert done.returncode == 0, done.stderr
-        yield System(postgres, valkey, store, environment)
+        yield System(postgres, valkey, store, live, environment)
 
 
 @asynccontextmanager

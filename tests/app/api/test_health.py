@@ -14,6 +14,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from app.core.config import Settings
+from app.core.metrics import DEPENDENCIES
 from tests.app.api.asgi import call
 from tests.app.conftest import until
 from tests.app.system import ROOT, serving
@@ -56,10 +57,10 @@ async def slow_checking_app(system: System) -> AsyncIterator[FastAPI]:
 
 
 async def test_healthy(app: FastAPI) -> None:
-    """On well dependencies all four are healthy, with measured times and an age."""
+    """On well dependencies all five are healthy, with measured times and an age."""
     body = await _status_becomes(app, "healthy")
 
-    assert set(body["components"]) == {"postgres", "redis-cache", "redis-broker", "s3"}
+    assert set(body["components"]) == set(DEPENDENCIES)
     for component in body["components"].values():
         assert component["status"] == "healthy"
         assert 0 < component["response_time_ms"] < 500
@@ -79,6 +80,7 @@ async def test_healthy(app: FastAPI) -> None:
         ("postgres", "unhealthy", {"postgres"}),
         ("valkey", "degraded", {"redis-cache", "redis-broker"}),
         ("object_store", "degraded", {"s3"}),
+        ("live_origin", "degraded", {"live-origin"}),
     ],
 )
 async def test_hanging_dependency(
@@ -149,7 +151,7 @@ FLAGS = {
     "celery": "redis-broker",
     "ml": None,
     "2fa": None,
-    "live": None,
+    "live": "live-origin",
 }
 
 
