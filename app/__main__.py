@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 
@@ -20,6 +21,8 @@ GRACEFUL_SHUTDOWN_S = 5
 # Longer than clients keep an idle connection: the side that closes first must be the client, or a request that is
 # sent at that moment is lost.
 KEEP_ALIVE_S = 75
+# New objects, and younger collections, after which each generation is collected.
+COLLECT_AFTER = (10_000, 20, 50)
 
 log = structlog.get_logger(component="app")
 
@@ -62,12 +65,24 @@ def main() -> int:
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
         )
     )
+    collect_rarely()
     for stop in (signal.SIGTERM, signal.SIGINT):
         # Uvicorn stops gracefully on these, then raises them again; a stop that went well is exit 0.
         signal.signal(stop, lambda *_: None)
     server.run()
     metrics_server.shutdown()
     return 0 if server.started else 1
+
+
+def collect_rarely() -> None:
+    """Spare requests the garbage collector's walks over all that was imported, and most of its walks over what is new.
+
+    The modules live as long as the process. What a request leaves behind is nearly always freed by counting, so the
+    collector need not look after each 700 new objects: that took a tenth of a request's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from statistics import median
 from typing import TYPE_CHECKING
@@ -50,11 +50,13 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The three, one right after the other."""
+    """All of them, one right after the other."""
 
     instrumented: Sample
     bare: Sample
     usual: Sample
+    collected: Sample
+    sparing: Sample
 
 
 class Judgement(StrEnum):
@@ -73,10 +75,11 @@ class Comparison:
     """The instrumented application against another; above 1 it is the better one, in both ratios."""
 
     other: str
-    at_least: float
+    at_least: float | None
     throughput: Interval
     cpu: Interval
-    judgement: Judgement
+    judgement: Judgement | None
+    """None where nothing is promised."""
 
 
 def median_interval(values: Sequence[float]) -> Interval:
@@ -112,16 +115,18 @@ def judge(ratio: Interval, at_least: float, *, starved: float = 0.0) -> Judgemen
 
 def starved_share(rounds: Sequence[Round]) -> float:
     """Return the share of samples in which the server did not get its core."""
-    samples = [s for each in rounds for s in (each.instrumented, each.bare, each.usual)]
+    samples = [getattr(each, field.name) for each in rounds for field in fields(each)]
     return sum(sample.cores < STARVED_BELOW for sample in samples) / len(samples)
 
 
-def compare(rounds: Sequence[Round], other: str, at_least: float) -> Comparison:
-    """Compare the instrumented application with `other` ("bare" or "usual"), round by round."""
+def compare(rounds: Sequence[Round], other: str, at_least: float | None) -> Comparison:
+    """Compare the instrumented application with `other`, a name of `Round`, round by round."""
     pairs: list[tuple[Sample, Sample]] = [(r.instrumented, getattr(r, other)) for r in rounds]
     throughput = median_interval([ours.per_second / theirs.per_second for ours, theirs in pairs])
     cpu = median_interval([theirs.cpu_us / ours.cpu_us for ours, theirs in pairs])
-    judgement = judge(throughput, at_least, starved=starved_share(rounds))
+    judgement = (
+        None if at_least is None else judge(throughput, at_least, starved=starved_share(rounds))
+    )
     return Comparison(other, at_least, throughput, cpu, judgement)
 
 

@@ -1,4 +1,4 @@
-"""The measurement: three servers on one seeded system, asked in turns."""
+"""The measurement: five servers on one seeded system, asked in turns."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ ARGUMENTS = {
     "instrumented": ("app",),
     "bare": ("tests.bench.stacks", "bare"),
     "usual": ("tests.bench.stacks", "usual"),
+    "collected": ("tests.bench.stacks", "collected"),
+    "sparing": ("tests.bench.stacks", "sparing"),
 }
 CONNECTIONS = 12
 HEADROOM_S = 1.0

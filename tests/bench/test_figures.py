@@ -25,8 +25,8 @@ def sample(per_second: float, *, cores: float = 1.0) -> Sample:
 
 
 def rounds(*rates: tuple[float, float, float]) -> list[Round]:
-    """Build rounds from rates of the three."""
-    return [Round(*(sample(rate) for rate in each)) for each in rates]
+    """Build rounds from the rates of the three that promises are about."""
+    return [Round(*(sample(rate) for rate in (*each, *each[1:]))) for each in rates]
 
 
 def test_a_sample_tells_rate_cpu_time_and_share_of_a_core() -> None:
@@ -105,10 +105,19 @@ def test_ratios_are_taken_within_a_round() -> None:
 
 
 def test_starved_samples_are_counted() -> None:
-    """Of three samples one had half a core: a third."""
-    one = Round(sample(10.0), sample(10.0, cores=0.5), sample(10.0))
+    """Of five samples one had half a core: a fifth."""
+    well = sample(10.0)
+    one = Round(well, sample(10.0, cores=0.5), well, well, well)
 
-    assert starved_share([one]) == pytest.approx(1 / 3)
+    assert starved_share([one]) == pytest.approx(1 / 5)
+
+
+def test_what_promises_nothing_is_not_judged() -> None:
+    """A stack that is shown for information has ratios and no judgement."""
+    shown = compare(rounds(*[(100.0, 100.0, 50.0)] * 9), "sparing", None)
+
+    assert shown.judgement is None
+    assert shown.throughput.estimate == pytest.approx(2.0)
 
 
 def test_one_broken_promise_outweighs_an_undecided_one() -> None:

@@ -182,16 +182,26 @@ def _exceeds(length: bytes, max_bytes: int) -> bool:
 
 def _log_access(exchange: Exchange, duration_s: float, *, counted: bool) -> None:
     context, scope = exchange.context, exchange.scope
-    fields: dict[str, Any] = {
-        "method": scope["method"],
-        "path": scope["path"][:MAX_LOGGED_PATH],
-        "status_code": exchange.status or CLIENT_CLOSED_REQUEST,
-        "outcome": exchange.outcome,
-        "duration_ms": round(duration_s * 1000, 2),
-    }
-    if counted and not context.degraded and write_request(context, **fields):
+    path = scope["path"]
+    if len(path) > MAX_LOGGED_PATH:
+        path = path[:MAX_LOGGED_PATH]
+    status, outcome = exchange.status or CLIENT_CLOSED_REQUEST, exchange.outcome
+    duration_ms = round(duration_s * 1000, 2)
+    if (
+        counted
+        and not context.degraded
+        and write_request(context, scope["method"], path, status, outcome, duration_ms)
+    ):
         return
-    if context.degraded:
-        fields["degraded"] = sorted(context.degraded)
+    fields: dict[str, Any] = {"degraded": sorted(context.degraded)} if context.degraded else {}
     write = log.info if counted else log.debug
-    write("http_request", route=context.route, **fields)
+    write(
+        "http_request",
+        route=context.route,
+        method=scope["method"],
+        path=path,
+        status_code=status,
+        outcome=outcome,
+        duration_ms=duration_ms,
+        **fields,
+    )
