@@ -115,7 +115,7 @@ def judge(ratio: Interval, at_least: float, *, starved: float = 0.0) -> Judgemen
 
 def starved_share(rounds: Sequence[Round]) -> float:
     """Return the share of samples in which the server did not get its core."""
-    samples = [getattr(each, field.name) for each in rounds for field in fields(each)]
+    samples: list[Sample] = [getattr(each, field.name) for each in rounds for field in fields(each)]
     return sum(sample.cores < STARVED_BELOW for sample in samples) / len(samples)
 
 
