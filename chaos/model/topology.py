@@ -30,7 +30,8 @@ class Component:
 
     `command` is the local command with its placeholders unresolved; `prepare` are commands that run before it.
     `files` maps a container path to the host path (relative to the Compose file) mounted there; `data` are the
-    container paths of named volumes. `after` names components that must be ready first. `stop_signal` is set
+    container paths of named volumes of its own, `shared` those of another component: (container path, owner, path of
+    the owner). `after` names components that must be ready first. `stop_signal` is set
     for a component that must be asked to stop before it is killed; the others are killed outright.
     """
 
@@ -43,6 +44,7 @@ class Component:
     environment: tuple[tuple[str, str], ...] = ()
     files: tuple[tuple[str, str], ...] = ()
     data: tuple[str, ...] = ()
+    shared: tuple[tuple[str, str, str], ...] = ()
     after: tuple[str, ...] = ()
     unprivileged: bool = False
     scaled: tuple[tuple[str, float], ...] = ()

@@ -84,6 +84,8 @@ class _Mounts:
     files: dict[str, str]
     contents: tuple[str, ...]
     volumes: dict[str, str]
+    shared: dict[str, tuple[str, str]]
+    """Of those, by container path, which belong to another service: its name and its path."""
 
 
 class _Reader:
@@ -106,7 +108,7 @@ class _Reader:
             name: (block, block.local) for name, block in blocks.items() if block.local is not None
         }
         self.ports = {name: self._ports(name, *pair) for name, pair in self.local.items()}
-        self.volume_owner: dict[str, str] = {}
+        self.volume_owner: dict[str, tuple[str, str]] = {}
 
     def topology(self, text: str) -> Topology:
         """Build the value; raise `UsageError` on the first thing wrong."""
@@ -151,7 +153,8 @@ class _Reader:
             ports=self.ports[name],
             environment=tuple(environment.items()),
             files=tuple(mounts.files.items()),
-            data=tuple(mounts.volumes),
+            data=tuple(path for path in mounts.volumes if path not in mounts.shared),
+            shared=tuple((path, *owner) for path, owner in mounts.shared.items()),
             after=self._after(name, service),
             unprivileged=local.unprivileged,
             scaled=tuple(local.scaled.items()),
@@ -201,6 +204,7 @@ class _Reader:
         files: dict[str, str] = {}
         contents: list[str] = []
         volumes: dict[str, str] = {}
+        shared: dict[str, tuple[str, str]] = {}
         for text in service.volumes:
             where = f"services.{name}.volumes"
             source, _, rest = text.partition(":")
@@ -213,14 +217,24 @@ class _Reader:
                 continue
             if source not in self.file.volumes:
                 raise unknown("volume", source, self.file.volumes, where=f" in {where}")
-            owner = self.volume_owner.setdefault(source, name)
-            if owner != name:
-                raise UsageError(
-                    f"{where}: volume {source!r} belongs to {owner!r}; the local runtime shares none, "
-                    "give each service its own"
-                )
+            owner = self.volume_owner.setdefault(source, (name, target))
+            if owner[0] != name:
+                self._check_shared(name, service, owner[0], source)
+                shared[target] = owner
             volumes[target] = source
-        return _Mounts(files, tuple(contents), volumes)
+        return _Mounts(files, tuple(contents), volumes, shared)
+
+    def _check_shared(self, name: str, service: ServiceBlock, owner: str, volume: str) -> None:
+        """Refuse what the local runtime cannot share: a folder of another user, or one that is not there yet."""
+        where = f"services.{name}.volumes: volume {volume!r} belongs to {owner!r}"
+        if owner not in service.depends_on:
+            raise UsageError(f"{where}; add {owner!r} to depends_on, which makes its folder")
+        for _, local in (self.local[name], self.local[owner]):
+            if local.unprivileged or local.prepare:
+                raise UsageError(
+                    f"{where}; the local runtime shares none of a service that is unprivileged or has "
+                    "prepare commands, give each its own"
+                )
 
     def _contents(self, source: str, target: str, where: str) -> Iterator[str]:
         host = (self.folder / source).resolve()

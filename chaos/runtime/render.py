@@ -68,7 +68,14 @@ class Renderer:
         return self.folder / "data" / part.name
 
     def data(self, part: Component) -> dict[str, Path]:
-        """Return the host folder of each volume of a component, by container path."""
+        """Return the host folder of each volume of a component, by container path; of shared ones the owner's."""
+        shared = {
+            path: self._own_data(self.topology.component(owner))[owners]
+            for path, owner, owners in part.shared
+        }
+        return self._own_data(part) | shared
+
+    def _own_data(self, part: Component) -> dict[str, Path]:
         home = self.data_folder(part)
         return {path: home / path.strip("/").replace("/", "_") for path in part.data}
 
@@ -81,7 +88,7 @@ class Renderer:
             return False
         home.parent.mkdir(mode=_TRAVERSABLE, parents=True, exist_ok=True)
         uid = self._uid(part)
-        for folder in (home, *self.data(part).values()):
+        for folder in (home, *self._own_data(part).values()):
             folder.mkdir(mode=_PRIVATE)
             if uid is not None:
                 os.chown(folder, uid, uid)

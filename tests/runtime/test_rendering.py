@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,26 @@ def renderer(load: Load, tmp_path: Path) -> Callable[..., Renderer]:
         )
 
     return make
+
+
+def test_a_shared_volume_is_its_owners_folder(
+    load: Load, renderer: Callable[..., Renderer]
+) -> None:
+    """A service that mounts another's volume works in the same folder, and does not wipe it with its own."""
+    made = renderer()
+    shared = load(
+        'volumes: ["./conf:/etc/app:ro"]\n    depends_on:',
+        'volumes: ["./conf:/etc/app:ro", "redis-data:/shared"]\n    depends_on:\n'
+        "      redis: { condition: service_healthy }",
+    )
+    made = replace(made, topology=shared)
+    redis, app = shared.component("redis"), shared.component("app")
+
+    assert made.data(app)["/shared"] == made.data(redis)["/data"]
+    made.make_data(redis, wipe=False)
+    (made.data(redis)["/data"] / "kept").touch()
+    made.make_data(app, wipe=True)
+    assert (made.data(app)["/shared"] / "kept").exists()
 
 
 @pytest.mark.parametrize(
