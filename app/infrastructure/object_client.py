@@ -82,7 +82,7 @@ class Transfer:
             connect=READ_TIMEOUT_S,  # it holds for each piece that is sent, too
             read=READ_TIMEOUT_S + transfer_allowance_s(work),
         )
-        if not isinstance(body, bytes):
+        if not isinstance(body, bytes) or not body:  # of no bytes urllib3 says the length itself
             return {"timeout": timeout}
         return {"timeout": timeout, "body": self._pieces(memoryview(body))}
 
