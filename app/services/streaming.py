@@ -27,7 +27,7 @@ RenditionName = Literal["1080p", "720p", "480p", "source"]
 PREFERENCE: tuple[RenditionName, ...] = ("720p", "480p", "1080p", "source")
 FORMS_TTL_S = 30.0
 
-_RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{1,18})?|-(\d{1,18}))")
+_RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))")
 
 
 @dataclass(frozen=True, slots=True)
