@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -26,12 +27,13 @@ from app.core.config import ConfigError, Settings, load_settings
 from app.core.logging import configure_logging
 from app.core.security.keys import Keys
 from app.core.security.passwords import LANES, MEMORY_KIB, PASSES
+from app.seed.channels import StoredRecording, store_recordings, write_channels
 from app.seed.image import thumbnail
 from app.seed.world import PASSWORD, SeedVideo, World, build_world, totp_secret
 from app.services.media import thumbnail_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
     from uuid import UUID
 
     from minio import Minio
@@ -76,16 +78,19 @@ class Written:
 async def seed(settings: Settings, world: World) -> Written:
     """Write the world to the database and the store, both at the same time."""
     async with asyncio.timeout(LIMIT_S):
+        recordings = asyncio.to_thread(store_recordings, settings, world)
         (users, videos), thumbnails = await asyncio.gather(
-            _write_rows(settings, world),
+            _write_rows(settings, world, recordings),
             asyncio.to_thread(_write_thumbnails, settings, world.videos),
         )
     return Written(users, videos, thumbnails)
 
 
-async def _write_rows(settings: Settings, world: World) -> tuple[int, int]:
+async def _write_rows(
+    settings: Settings, world: World, recordings: Awaitable[tuple[StoredRecording, ...]]
+) -> tuple[int, int]:
     # One hash for all: a thousand would take half a minute, and everybody knows the password anyway.
-    password_hash = await asyncio.to_thread(_hash, PASSWORD)
+    password_hash, stored = await asyncio.gather(asyncio.to_thread(_hash, PASSWORD), recordings)
     url = settings.database_url.get_secret_value()
     dsn = url.replace("postgresql+asyncpg://", "postgresql://", 1)
     connection = await asyncpg.connect(
@@ -106,6 +111,7 @@ async def _write_rows(settings: Settings, world: World) -> tuple[int, int]:
             await connection.execute(
                 _COUNTS, *_columns([(v.id, v.views) for v in world.videos]), new
             )
+            await write_channels(connection, world, stored)
     finally:
         connection.terminate()
     return len(users), len(videos)
@@ -177,6 +183,9 @@ def main() -> int:
         return 1
     except (MinioException, urllib3.exceptions.HTTPError) as error:
         sys.stderr.write(f"seed: the store refused: {error!r}; make the bucket first\n")
+        return 1
+    except subprocess.SubprocessError as error:
+        sys.stderr.write(f"seed: ffmpeg could not make a recording: {error!r}\n")
         return 1
     log.info(
         "seed_done",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -14,6 +14,9 @@ VIDEOS = 120
 CREATORS = 12
 LISTENERS = 1000
 VISITORS = 50
+RECORDING_S = 6
+# The first is meant to be live: the origin starts it when somebody watches.
+CHANNELS = (("demo", True), ("studio", False))
 PASSWORD = "socialflow-demo-password"  # noqa: S105 - of accounts that exist only where the seed ran
 _SEED = 20_240_229
 _NAMESPACE = uuid5(NAMESPACE_URL, "https://socialflow.example/seed")
@@ -93,6 +96,17 @@ class SeedVideo:
 
 
 @dataclass(frozen=True, slots=True)
+class SeedChannel:
+    """A live channel. Its last recording is one of its owner's videos."""
+
+    id: UUID
+    name: str
+    owner_id: UUID
+    live: bool
+    recording_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """Everything that is seeded.
 
@@ -104,6 +118,7 @@ class World:
     videos: tuple[SeedVideo, ...]
     listeners: tuple[SeedUser, ...]
     visitors: tuple[SeedUser, ...]
+    channels: tuple[SeedChannel, ...]
 
     @property
     def accounts(self) -> tuple[SeedUser, ...]:
@@ -120,13 +135,17 @@ def build_world() -> World:
     dice.shuffle(titles)
     ranks = list(range(1, VIDEOS + 1))
     dice.shuffle(ranks)
-    videos = tuple(
+    videos = [
         _video(n, titles[n], ranks[n], creators[dice.randrange(len(creators))], dice)
         for n in range(VIDEOS)
+    ]
+    channels = tuple(
+        _channel(name, owner, videos, live=live)
+        for (name, live), owner in zip(CHANNELS, reversed(creators), strict=False)
     )
     listeners = tuple(_viewer(f"listener-{n:04}") for n in range(LISTENERS))
     visitors = tuple(_viewer(f"visitor-{n:02}") for n in range(VISITORS))
-    return World(users, videos, listeners, visitors)
+    return World(users, tuple(videos), listeners, visitors, channels)
 
 
 def totp_secret(username: str) -> str:
@@ -151,6 +170,13 @@ def _user(n: int) -> SeedUser:
     return SeedUser(
         uuid5(_NAMESPACE, f"user:{n}"), username, f"{username}@socialflow.example", role
     )
+
+
+def _channel(name: str, owner: SeedUser, videos: list[SeedVideo], *, live: bool) -> SeedChannel:
+    """Make a channel, and the first video of its owner what was recorded there."""
+    n = next(n for n, video in enumerate(videos) if video.owner_id == owner.id)
+    videos[n] = replace(videos[n], duration_s=RECORDING_S)
+    return SeedChannel(uuid5(_NAMESPACE, f"channel:{name}"), name, owner.id, live, videos[n].id)
 
 
 def _video(n: int, title: str, rank: int, owner: SeedUser, dice: random.Random) -> SeedVideo:

@@ -109,13 +109,19 @@ def test_the_real_file_holds_its_promises() -> None:
         "redis-cache",
         "redis-broker",
         "s3",
+        "live-origin",
     }
-    assert {edge.upstream for edge in topology.dependencies} == {"postgres", "redis", "s3"}
+    assert {edge.upstream for edge in topology.dependencies} == {
+        "postgres",
+        "redis",
+        "s3",
+        "live-origin",
+    }
     for name in ("exporter", "prometheus", "alertmanager", "migrate", "bucket", "seed"):
         part = topology.component(name)
         used = [
             value
             for key, value in part.environment
-            if key not in {"REDIS_URL", "BROKER_URL"} or name == "exporter"
+            if key not in {"REDIS_URL", "BROKER_URL", "LIVE_ORIGIN_URL"} or name == "exporter"
         ]
         assert not any("edge-" in text for text in (*part.command, *used)), name

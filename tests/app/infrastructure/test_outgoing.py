@@ -30,7 +30,7 @@ HOP_BY_HOP = frozenset({"connection", "transfer-encoding", "content-length", "da
 
 
 @contextmanager
-def _recorder(target: str) -> Iterator[tuple[str, list[dict[str, str]]]]:
+def recorder(target: str) -> Iterator[tuple[str, list[dict[str, str]]]]:
     """Stand in front of an S3 server; give the own address and the ids of each request that passed."""
     seen: list[dict[str, str]] = []
 
@@ -102,7 +102,7 @@ async def test_store_calls_carry_the_ids(
     object_store_process: Server, settings: Settings, metrics: Metrics
 ) -> None:
     """Reads and writes of the store carry the ids of the request that made them, threads or not, and are accepted."""
-    with _recorder(object_store_process.address) as (address, seen):
+    with recorder(object_store_process.address) as (address, seen):
         own = settings.model_copy(update={"s3_endpoint": address})
         store = ObjectStore(own, object_store_guard(metrics))
         await store.ensure_bucket()
