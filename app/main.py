@@ -33,14 +33,19 @@ from app.infrastructure.cache import DEPENDENCY as CACHE
 from app.infrastructure.cache import Cache, cache_guard, classify_redis
 from app.infrastructure.database import DEPENDENCY as DATABASE
 from app.infrastructure.database import Database, classify_database, database_guard
+from app.infrastructure.live_origin import DEPENDENCY as LIVE_ORIGIN
+from app.infrastructure.live_origin import LiveOrigin, classify_live, live_origin_guard
 from app.infrastructure.object_store import DEPENDENCY as OBJECT_STORE
 from app.infrastructure.object_store import ObjectStore, classify_s3, object_store_guard
 from app.services.accounts import AccountService
 from app.services.auth import AuthService
+from app.services.channels import Channels
 from app.services.gone import Gone
 from app.services.health import Dependency, HealthChecker
+from app.services.live import LiveService
 from app.services.login_limits import LoginLimits
 from app.services.own_videos import OwnVideos
+from app.services.recordings import Recorder
 from app.services.sessions import Sessions
 from app.services.storage import StorageService
 from app.services.streaming import StreamingService
@@ -73,13 +78,15 @@ class _Infrastructure:
     store: ObjectStore
     store_guard: Guard
     broker: Broker
+    live: LiveOrigin
+    live_guard: Guard
     attempts: AttemptStore | None
 
     @property
     def to_close(self) -> tuple[_Closable, ...]:
         """Return what holds connections."""
         attempts = (self.attempts,) if self.attempts is not None else ()
-        return (self.database, self.cache, self.store, self.broker, *attempts)
+        return (self.database, self.cache, self.store, self.broker, self.live, *attempts)
 
 
 class _Closable(Protocol):
@@ -168,6 +175,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             storage=storage,
             health=health,
             uploads=uploads,
+            live=await stack.enter_async_context(_live(settings, parts, uploads, metrics)),
             **_videos(parts, metrics),
             **_accounts(settings, parts, passwords, metrics),
         )
@@ -179,6 +187,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         log.info("app_started", version=app.version, environment=settings.environment)
         yield
         log.info("app_stopping")
+
+
+@asynccontextmanager
+async def _live(
+    settings: Settings, parts: _Infrastructure, uploads: UploadService, metrics: Metrics
+) -> AsyncIterator[LiveService]:
+    channels, enabled = Channels(parts.database), settings.feature_live_enabled
+    recorder = Recorder(channels, parts.live, uploads, metrics, enabled=enabled)
+    async with recorder:
+        yield LiveService(channels, parts.live, recorder, metrics, enabled=enabled)
 
 
 def _videos(parts: _Infrastructure, metrics: Metrics) -> _Videos:
@@ -231,10 +249,11 @@ def _accounts(
 
 
 def _infrastructure(settings: Settings, metrics: Metrics) -> _Infrastructure:
-    for_database, for_cache, for_store = (
+    for_database, for_cache, for_store, for_live = (
         database_guard(metrics),
         cache_guard(metrics),
         object_store_guard(metrics),
+        live_origin_guard(metrics),
     )
     return _Infrastructure(
         database=Database(settings.database_url.get_secret_value(), for_database, metrics),
@@ -249,6 +268,8 @@ def _infrastructure(settings: Settings, metrics: Metrics) -> _Infrastructure:
         store=ObjectStore(settings, for_store, metrics),
         store_guard=for_store,
         broker=Broker(settings.broker_url.get_secret_value()),
+        live=LiveOrigin(settings, for_live, metrics),
+        live_guard=for_live,
         attempts=(
             AttemptStore(settings.redis_url.get_secret_value(), for_cache)
             if settings.feature_redis_enabled
@@ -283,6 +304,13 @@ def _dependencies(settings: Settings, parts: _Infrastructure) -> list[Dependency
             classify_s3,
             enabled=settings.feature_s3_enabled,
             breaker=parts.store_guard.breaker,
+        ),
+        Dependency(
+            LIVE_ORIGIN,
+            parts.live.ping,
+            classify_live,
+            enabled=settings.feature_live_enabled,
+            breaker=parts.live_guard.breaker,
         ),
     ]
 

@@ -16,6 +16,7 @@ from app.models import Role
 from app.services.accounts import AccountService, denied
 from app.services.auth import AuthService
 from app.services.health import HealthChecker
+from app.services.live import LiveService
 from app.services.own_videos import OwnVideos
 from app.services.sessions import Sessions
 from app.services.storage import StorageService
@@ -40,6 +41,7 @@ class Services:
     views: Views
     uploads: UploadService
     streaming: StreamingService
+    live: LiveService
     storage: StorageService
     health: HealthChecker
     accounts: AccountService
