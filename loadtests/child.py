@@ -27,16 +27,19 @@ from loadtests.intended import intended, read_plan
 from loadtests.journeys import journey
 from loadtests.ledger import Ledger, close_ledger
 from loadtests.open_loop import CLIENT_LIMIT_S, MAX_IN_FLIGHT, Dispatcher, OpenLoopUser
-from loadtests.world import World, fetch_world
+from loadtests.prepare import prepared
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from chaos.model.schedule import Due
+    from loadtests.studio import Tokens
+    from loadtests.world import World
 
 GO_WITHIN_S = 60.0
 LOOK_FOR_GO_S = 0.01
 LOOK_FOR_PARENT_S = 0.25
+LOOK_AT_TOKENS_S = 10.0
 FILES_BESIDE = 256
 """Open files that are no arrivals: libraries, the ledger, pipes."""
 OVERTIME_S = 10.0
@@ -118,9 +121,11 @@ def run(folder: Path, host: str) -> None:
     gevent.spawn(_die_with, os.getppid())
     _allow_files()
     due = intended(read_plan(folder))
-    for name in {d.journey for d in due}:
-        journey(name)  # an unknown one is found now, not in the middle of the run
-    world = fetch_world(host)
+    # An unknown journey is found now, not in the middle of the run.
+    kinds = [journey(name) for name in {d.journey for d in due}]
+    world = prepared(host, kinds)
+    if world.studio is not None:
+        gevent.spawn(_renew, world.studio.tokens)
     with Ledger.create(folder) as ledger:
         load = Load(folder, host, due, world, ledger, stop)
         _write(folder / "load.ready", {"pid": os.getpid(), "intended": len(due)})
@@ -140,6 +145,13 @@ def _wait_for_go(path: Path, stop: Event) -> float | None:
         with contextlib.suppress(OSError, ValueError, KeyError):
             return float(json.loads(path.read_text())["anchor_monotonic"])
     raise HarnessError(f"{path} did not come within {GO_WITHIN_S:g} s; did the engine die?")
+
+
+def _renew(tokens: Tokens) -> None:
+    """Keep the tokens of the creators good for as long as the load lives."""
+    while True:
+        gevent.sleep(LOOK_AT_TOKENS_S)
+        tokens.renew()
 
 
 def _die_with(parent: int) -> None:

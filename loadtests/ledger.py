@@ -2,7 +2,8 @@
 
 Lines are written without a buffer, one `write` each (about 1 us): the kernel has them even when this process is
 killed in the next instant, so what was begun is never forgotten. What the schedule intended and the ledger never
-began is *dropped*; what began and never ended is *censored*; both count as bad.
+began is *dropped*; what began and never ended is *censored*; both count as bad. Beside it stands a line for each
+write whose receipt was judged right (`acknowledged.jsonl`): what the system has promised to keep.
 
 `python -m loadtests.ledger DIR` closes the ledger of a run folder: arrivals.jsonl to arrivals.parquet.
 """
@@ -13,7 +14,7 @@ import json
 import math
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -25,12 +26,14 @@ from loadtests.outcome import CENSORED, DROPPED
 if TYPE_CHECKING:
     import pandas as pd
 
+    from chaos.model.invariants import Acknowledged
     from chaos.model.run import Plan
     from chaos.model.schedule import Due
     from loadtests.outcome import Outcome
 
 LEDGER = "arrivals.jsonl"
 PARQUET = "arrivals.parquet"
+RECEIPTS = "acknowledged.jsonl"
 COLUMN_TYPES = {
     "n": "int64",
     "journey": "string",
@@ -60,12 +63,16 @@ class Recorder(Protocol):
     def drop(self, due: Due) -> None:
         """Note that an intended arrival will not be sent."""
 
+    def acknowledge(self, write: Acknowledged) -> None:
+        """Note that the system has promised to keep a write."""
+
 
 @dataclass(slots=True)
 class Ledger:
     """Writes the ledger of a run folder and keeps the numbers that tell how good the generator itself was."""
 
     handle: int
+    receipts: int
     lags_s: list[float] = field(default_factory=list)
     ended: int = 0
     dropped: int = 0
@@ -73,11 +80,7 @@ class Ledger:
     @staticmethod
     def create(folder: Path) -> Ledger:
         """Begin the ledger. Raises `UsageError` when the folder has one: a run is written once."""
-        path = folder / LEDGER
-        try:
-            return Ledger(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644))
-        except OSError as error:
-            raise UsageError(f"{path}: {error}; expected a new run folder") from error
+        return Ledger(_create(folder / LEDGER), _create(folder / RECEIPTS))
 
     def begin(self, due: Due, sent_s: float, correlation_id: str) -> None:
         """Write an arrival's first line, before anything is sent."""
@@ -112,9 +115,14 @@ class Ledger:
         """Count an arrival that was not begun; the schedule tells which, so it needs no line."""
         self.dropped += 1
 
+    def acknowledge(self, write: Acknowledged) -> None:
+        """Write a receipt's line."""
+        os.write(self.receipts, _line(asdict(write)))
+
     def close(self) -> None:
         """Write nothing more."""
         os.close(self.handle)
+        os.close(self.receipts)
 
     def __enter__(self) -> Self:
         return self
@@ -123,7 +131,19 @@ class Ledger:
         self.close()
 
     def _write(self, line: dict[str, Any]) -> None:
-        os.write(self.handle, json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        os.write(self.handle, _line(line))
+
+
+def _create(path: Path) -> int:
+    """Return a new file to append to. Raises `UsageError` when it is there already."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+    except OSError as error:
+        raise UsageError(f"{path}: {error}; expected a new run folder") from error
+
+
+def _line(data: dict[str, Any]) -> bytes:
+    return json.dumps(data, separators=(",", ":")).encode() + b"\n"
 
 
 def to_columns(folder: Path, plan: Plan) -> dict[str, list[Any]]:

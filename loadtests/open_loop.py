@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from chaos.model.schedule import Due
-    from loadtests.journeys.journey import Journey
+    from loadtests.journeys.journey import Journey, Request
     from loadtests.ledger import Recorder
     from loadtests.world import World
 
@@ -105,6 +105,7 @@ class Dispatcher:
         trace = f"{self.run_id}{due.n:016x}"
         headers = {
             **dict(request.headers),
+            **({"Idempotency-Key": request.key} if request.key else {}),
             "X-Request-ID": trace,
             "traceparent": f"00-{trace}-{due.n + 1:016x}-01",
         }
@@ -118,6 +119,7 @@ class Dispatcher:
                 name=kind.route.removeprefix(f"{request.method} "),
                 headers=headers,
                 json=request.body,
+                data=request.content or None,  # type: ignore[arg-type]  # sent as it is
                 catch_response=True,
             )
         except gevent.Timeout as expired:
@@ -129,10 +131,14 @@ class Dispatcher:
         finally:
             timer.close()
         done_s = self.now_s()
-        outcome = judge(kind, request, response)
+        answer = answer_of(response)
+        outcome = judge(kind, request, answer)
         self.recorder.end(due, sent_s, done_s, outcome)
-        if not outcome.bad:
-            kind.learn(self.world, request)
+        if not outcome.bad and isinstance(answer, Answer):
+            write = kind.promise(request, answer, round(done_s, 6))
+            if write is not None:
+                self.recorder.acknowledge(write)
+            kind.learn(self.world, request, answer)
         with response:
             response.request_meta["response_time"] = (done_s - due.due_s) * 1_000
             response.request_meta["start_time"] = time.time() - (done_s - due.due_s)
@@ -151,8 +157,16 @@ class Dispatcher:
         return False
 
 
-def judge(kind: Journey, request: Any, response: Any) -> Outcome:  # noqa: ANN401 (Locust's own)
-    """Return the outcome of a Locust response: a timeout, a broken connection, or an answer to read."""
+def judge(kind: Journey, request: Request, answer: Answer | Outcome) -> Outcome:
+    """Return the outcome of an arrival: what cut its answer off, or what the oracle says of the answer."""
+    if isinstance(answer, Outcome):
+        return answer
+    complaint = kind.complain(request, answer) if answer.status in kind.statuses else ""
+    return judged(answer, kind.statuses, complaint)
+
+
+def answer_of(response: Any) -> Answer | Outcome:  # noqa: ANN401 (Locust's own)
+    """Return what a Locust response holds: an answer to read, or the outcome of one that was cut off."""
     broken = response.request_meta["exception"]
     # A status that Locust does not like is an answer; all else that it caught cut the answer off.
     if broken is not None and not isinstance(broken, LocustBadStatusCode):
@@ -160,14 +174,13 @@ def judge(kind: Journey, request: Any, response: Any) -> Outcome:  # noqa: ANN40
         if isinstance(root, TimeoutError | gevent.Timeout):
             return timed_out("client limit")
         return failed(type(root).__name__)
-    answer = Answer(
+    return Answer(
         response.status_code,
         response.content or b"",
         response.headers.get("content-type", ""),
         response.headers.get("x-degraded", ""),
+        response.headers.get("content-range", ""),
     )
-    complaint = kind.complain(request, answer) if answer.status in kind.statuses else ""
-    return judged(answer, kind.statuses, complaint)
 
 
 class OpenLoopUser(FastHttpUser):

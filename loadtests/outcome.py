@@ -15,12 +15,16 @@ BAD = frozenset((ERROR, TIMEOUT, CENSORED, DROPPED))
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: `status` 0 when nothing did, `degraded` the X-Degraded header ("" without one)."""
+    """What came back: `status` 0 when nothing did, `degraded` the X-Degraded header ("" without one).
+
+    `content_range` is the header of that name, "" without one.
+    """
 
     status: int
     body: bytes = b""
     content_type: str = ""
     degraded: str = ""
+    content_range: str = ""
 
 
 @dataclass(frozen=True, slots=True)

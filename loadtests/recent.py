@@ -12,6 +12,7 @@ from loadtests.outcome import DROPPED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chaos.model.invariants import Acknowledged
     from chaos.model.schedule import Due
     from loadtests.outcome import Outcome
 
@@ -38,6 +39,9 @@ class Recent:
     def drop(self, due: Due) -> None:  # noqa: ARG002
         """Note an arrival that was not sent for want of room."""
         self._add(DROPPED, 0.0)
+
+    def acknowledge(self, write: Acknowledged) -> None:
+        """Keep no receipts: people look at the load, and nobody asks later."""
 
     def forget(self) -> None:
         """Begin anew, as a new load does."""

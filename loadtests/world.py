@@ -6,8 +6,10 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4, uuid5
 
 from chaos.errors import HarnessError, UsageError
 from loadtests.accounts import Accounts
@@ -15,21 +17,55 @@ from loadtests.accounts import Accounts
 if TYPE_CHECKING:
     from random import Random
 
+    from loadtests.journeys.journey import Request
+    from loadtests.live_room import LiveRoom
+    from loadtests.studio import Studio
+
 PAGE = 20
 MAX_PAGES = 10
+HOT = 8
+REMEMBERED = 256
 ASK_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The ids of public videos, newest first, and who can log in."""
+    """The ids of public videos, newest first, who can log in, and, where the load needs them, creators and a channel.
+
+    `load_id` tells this load from all others, so that its idempotency keys are new. `views` are the latest that were
+    reported, whether they were acknowledged or not.
+    """
 
     video_ids: tuple[str, ...]
     accounts: Accounts = field(default_factory=Accounts, compare=False)
+    studio: Studio | None = field(default=None, compare=False)
+    live_room: LiveRoom | None = field(default=None, compare=False)
+    load_id: UUID = field(default_factory=uuid4, compare=False)
+    views: deque[Request] = field(default_factory=lambda: deque(maxlen=REMEMBERED), compare=False)
 
     def popular(self, random: Random) -> str:
         """Draw a video: half of all draws fall on a quarter of them, as some are hot everywhere."""
         return self.video_ids[int(len(self.video_ids) * random.random() ** 2)]
+
+    def hot(self, random: Random) -> str:
+        """Draw one of the few videos that everybody watches right now."""
+        return self.video_ids[random.randrange(min(HOT, len(self.video_ids)))]
+
+    def key(self, random: Random) -> str:
+        """Return an idempotency key, a UUID: the same for the same draw of this load, and none of any other load."""
+        return str(uuid5(self.load_id, f"{random.getrandbits(128):032x}"))
+
+    def creators(self) -> Studio:
+        """Return the studio. Raises `HarnessError` in a load that opened none."""
+        if self.studio is None:
+            raise HarnessError("this load has no studio; expected one, as its journeys upload")
+        return self.studio
+
+    def channel(self) -> LiveRoom:
+        """Return the channel to watch. Raises `HarnessError` in a load that has none."""
+        if self.live_room is None:
+            raise HarnessError("this load has no channel; expected one, as its journeys watch it")
+        return self.live_room
 
 
 def fetch_world(host: str) -> World:

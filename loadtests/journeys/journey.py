@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from random import Random
 
+    from chaos.model.invariants import Acknowledged
     from loadtests.outcome import Answer
+    from loadtests.studio import Upload
     from loadtests.world import World
 
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 class Request:
     """One request to send. `subject` is what its answer must speak of (a video id), "" when nothing particular.
 
-    `body` is sent as JSON; None sends none. `headers` stand beside those that every arrival carries.
+    `body` is sent as JSON, `content` as it is; without either nothing is sent. `key` is the Idempotency-Key of a write.
+    `headers` stand beside those that every arrival carries. `upload` is the upload that the request is about.
     """
 
     method: str
@@ -26,10 +29,17 @@ class Request:
     subject: str = ""
     body: Mapping[str, str] | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    key: str = ""
+    content: bytes = field(default=b"", repr=False)
+    upload: Upload | None = None
 
 
-def _nothing(_world: World, _request: Request) -> None:
+def _nothing(_world: World, _request: Request, _answer: Answer) -> None:
     """Learn nothing from a good answer, as most journeys do."""
+
+
+def _no_promise(_request: Request, _answer: Answer, _t_s: float) -> None:
+    """Be promised nothing by a good answer, as whoever only reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +48,9 @@ class Journey:
 
     `route` is the server's route template, with the method in front unless it is GET. `complain` returns what is
     wrong with the body of an answer whose status is in `statuses`, or "". Complaints name no ids: each is a row of
-    a statistic. `learn` is told of each request that was answered well, for journeys that build on others.
+    a statistic. `learn` is told of each request that was answered well, for journeys that build on others. `promise`
+    returns the write that a good answer acknowledges, or None. It may need
+    what is prepared before the load: creators with their clips ("studio"), or a channel ("live").
     """
 
     name: str
@@ -46,7 +58,9 @@ class Journey:
     prepare: Callable[[World, Random], Request]
     complain: Callable[[Request, Answer], str]
     statuses: tuple[int, ...] = field(default=(200,))
-    learn: Callable[[World, Request], None] = _nothing
+    learn: Callable[[World, Request, Answer], None] = _nothing
+    promise: Callable[[Request, Answer, float], Acknowledged | None] = _no_promise
+    needs: tuple[str, ...] = ()
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:

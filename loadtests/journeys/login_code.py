@@ -11,6 +11,7 @@ from loadtests.journeys.login import ROUTE, complain_of_tokens, login, some_addr
 if TYPE_CHECKING:
     from random import Random
 
+    from loadtests.outcome import Answer
     from loadtests.world import World
 
 
@@ -19,7 +20,7 @@ def _prepare(world: World, random: Random) -> Request:
     return login(username, PASSWORD, some_address(random), world.accounts.code(username))
 
 
-def _learn(world: World, request: Request) -> None:
+def _learn(world: World, request: Request, _answer: Answer) -> None:
     if request.body is not None:
         world.accounts.remember(request.body["username"], request.body["code"])
 

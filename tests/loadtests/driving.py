@@ -18,7 +18,7 @@ import pandas as pd
 from chaos.model.run import PhaseWindow, Plan
 from chaos.model.scenario import Load, Phase
 from chaos.model.schedule import schedule
-from loadtests.journeys import JOURNEYS
+from loadtests.journeys import EVERYDAY, LOGINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +37,9 @@ def make_plan(
 ) -> Plan:
     """Return a plan of two phases whose lengths are no binary fractions, as they may be."""
     first = duration_s * 0.3
-    mix = tuple((name, 1.0) for name in journeys.split() or sorted(JOURNEYS))
+    mix = tuple(
+        (name, 1.0) for name in journeys.split() or sorted(j.name for j in (*EVERYDAY, *LOGINS))
+    )
     phases = (Phase("before", first), Phase("after", duration_s - first))
     load = Load(rate_rps, mix, "uniform" if arrivals == "uniform" else "poisson")
     windows = (

@@ -4,7 +4,8 @@ It prints its port. Modes: `good`, `degraded`, `error` (503), `lie` (200 with wr
 closes), `drip` (an answer that never ends), `hang` (no answer after the first hundred), `redirect`. In every mode
 `POST /stall` blocks its loop for a second and returns when that began and ended, `GET /seen` what was asked, and
 `/status`, `/inject`, `/heal` are a living stack's control API with the token `secret`. Logins are checked as the
-backend does, but without limits.
+backend does, but without limits. Uploads are kept under owner and key; an upload is ready when asked about twice. The
+channel is live after its start, and recorded after its end.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import re
 import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from uuid import NAMESPACE_URL, uuid5
 
 import pyotp
 from aiohttp import web
@@ -32,6 +35,7 @@ WORLD_REQUESTS = 2
 """What a generator asks before its load: two pages of twenty."""
 ANSWERED_BEFORE_HANG = 100
 STALL_S = 1.0
+CLIP = bytes(range(256)) * 80
 LIVES_S = 300.0
 PASSWORD = "socialflow-demo-password"  # noqa: S105 (of seeded accounts)
 ASIDE = {"/seen", "/stall", "/status", "/inject", "/heal"}
@@ -45,6 +49,10 @@ class Server:
     seen: list[dict[str, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     used: set[tuple[str, str]] = field(default_factory=set)
+    uploads: dict[str, bytes] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=dict)
+    live: bool = False
+    recorded: bool = False
 
     def app(self) -> web.Application:
         """Return the application with all routes."""
@@ -59,15 +67,24 @@ class Server:
                     "trace": request.headers.get("traceparent", ""),
                     "asked": f"{request.method} {request.path_qs}",
                     "from": request.headers.get("X-Forwarded-For", ""),
-                    "body": await request.text(),
+                    "body": (await request.read()).decode("latin-1"),
                     "login": "",
+                    "key": request.headers.get("Idempotency-Key", ""),
                 }
             )
-            early = len(self.seen) <= WORLD_REQUESTS
+            # What is asked before the load carries no arrival's id.
+            early = not self.seen[-1]["id"]
             return (None if early else await self.misdeed(request)) or await handler(request)
 
         app = web.Application(middlewares=[misbehave])
         app.router.add_get("/api/v1/videos", self.listing)
+        app.router.add_post("/api/v1/videos", self.upload)
+        app.router.add_get("/api/v1/videos/{id}/stream", self.stream)
+        app.router.add_put("/api/v1/live/channels/{name}", self.start_channel)
+        app.router.add_delete("/api/v1/live/channels/{name}", self.stop_channel)
+        app.router.add_get("/api/v1/live/{name}", self.channel)
+        app.router.add_get("/api/v1/live/{name}/index.m3u8", self.playlist)
+        app.router.add_get("/api/v1/live/{name}/segments/{file}", self.segment)
         app.router.add_get("/api/v1/videos/trending", self.trending)
         app.router.add_get("/api/v1/videos/{id}", self.detail)
         app.router.add_get("/api/v1/videos/{id}/thumbnail", self.thumbnail)
@@ -100,8 +117,11 @@ class Server:
 
     def answer(self, data: object, status: int = 200) -> web.Response:
         """Return `data` as JSON; an empty object when the mode is to lie."""
-        lie = self.mode == "lie" and len(self.seen) > WORLD_REQUESTS
-        return web.json_response({} if lie else data, status=status, headers=self.headers())
+        return web.json_response({} if self.lies() else data, status=status, headers=self.headers())
+
+    def lies(self) -> bool:
+        """Return whether this answer shall be wrong."""
+        return self.mode == "lie" and bool(self.seen[-1]["id"])
 
     def headers(self) -> dict[str, str]:
         """Return what the mode adds to every answer."""
@@ -119,8 +139,68 @@ class Server:
         return self.answer({"items": [_video(i) for i in IDS[:5]]})
 
     async def detail(self, request: web.Request) -> web.Response:
-        """Return one video."""
-        return self.answer(_video(request.match_info["id"]))
+        """Return one video; an upload is ready when it is asked for the second time."""
+        video = request.match_info["id"]
+        if video not in self.uploads:
+            return self.answer(_video(video))
+        self.asked[video] = self.asked.get(video, 0) + 1
+        ready = self.asked[video] > 1
+        more: dict[str, object] = {
+            "status": "published" if ready else "processing",
+            "renditions": [{}] * 3 * ready,
+        }
+        return self.answer(_video(video) | more)
+
+    async def upload(self, request: web.Request) -> web.Response:
+        """Keep an upload; the same key of the same owner gives the same video, whose bytes stay the first."""
+        owner = request.headers.get("Authorization", "")
+        if not owner.startswith("Bearer token-of-"):
+            return web.json_response({"title": "Unauthorized"}, status=401)
+        body = await request.read()
+        told = request.headers["Content-Digest"].removeprefix("sha-256=:").removesuffix(":")
+        if base64.b64decode(told) != hashlib.sha256(body).digest():
+            return web.json_response({"title": "digest"}, status=422)
+        video = str(uuid5(NAMESPACE_URL, owner + request.headers["Idempotency-Key"]))
+        kept = self.uploads.setdefault(video, body)
+        receipt = {"video_id": video, "status": "processing", "size_bytes": len(kept)}
+        checksum = hashlib.sha256(kept).hexdigest()
+        return self.answer(receipt | {"checksum_sha256": checksum}, status=202)
+
+    async def stream(self, request: web.Request) -> web.Response:
+        """Return an upload, or a seeded video's bytes, or the part of them that is asked for."""
+        whole = self.uploads.get(request.match_info["id"], CLIP)
+        match = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range", ""))
+        if match is None:
+            return web.Response(body=b"" if self.lies() else whole, headers=self.headers())
+        start, end = int(match[1]), min(int(match[2]), len(whole) - 1)
+        told = f"bytes {start + self.lies()}-{end}/{len(whole)}"
+        headers = {"Content-Range": told, **self.headers()}
+        return web.Response(body=whole[start : end + 1], status=206, headers=headers)
+
+    async def start_channel(self, _request: web.Request) -> web.Response:
+        """Go live."""
+        self.live = True
+        return self.answer({})
+
+    async def stop_channel(self, _request: web.Request) -> web.Response:
+        """End, with a recording."""
+        self.live, self.recorded = False, True
+        return self.answer({}, status=202)
+
+    async def channel(self, _request: web.Request) -> web.Response:
+        """Return what the channel shows."""
+        return self.answer({"recording_id": "r1" if self.recorded else None})
+
+    async def playlist(self, _request: web.Request) -> web.Response:
+        """Return a playlist of two segments."""
+        lines = ["#EXTM3U", "#EXTINF:1,", "segments/7.ts", "#EXTINF:1,", "segments/8.ts", ""]
+        text = "<html>" if self.lies() else "\n".join(lines if self.live else [])
+        return web.Response(text=text, headers=self.headers())
+
+    async def segment(self, _request: web.Request) -> web.Response:
+        """Return a segment of one packet."""
+        body = b"<html>" if self.lies() else b"\x47" + bytes(187)
+        return web.Response(body=body, headers=self.headers())
 
     async def thumbnail(self, _request: web.Request) -> web.Response:
         """Return an image, or what claims to be one."""
@@ -129,7 +209,8 @@ class Server:
 
     async def view(self, request: web.Request) -> web.Response:
         """Return a receipt."""
-        return self.answer({"view_id": "1", "video_id": request.match_info["id"]}, status=202)
+        view = request.headers.get("Idempotency-Key", "1")
+        return self.answer({"view_id": view, "video_id": request.match_info["id"]}, status=202)
 
     async def login(self, request: web.Request) -> web.Response:
         """Let in whoever has password and unused code; note in what was asked how it went."""
@@ -138,11 +219,10 @@ class Server:
             body["username"], body["password"], body.get("code")
         )
         if how != "in":
-            lie = self.mode == "lie" and len(self.seen) > WORLD_REQUESTS
-            status = 200 if lie else 401
+            status = 200 if self.lies() else 401
             return web.json_response({"title": how}, status=status, headers=self.headers())
         tokens = {
-            "access_token": "a",
+            "access_token": f"token-of-{body['username']}",
             "token_type": "bearer",
             "expires_in_s": 600,
             "refresh_token": "r",
@@ -153,7 +233,7 @@ class Server:
         """Return "in", or why not."""
         if password != PASSWORD:
             return "wrong password"
-        if username.startswith("visitor-"):
+        if username.startswith("visitor-") or username.endswith("-harbour"):
             return "in"
         digest = hashlib.sha256(f"socialflow-seed-totp:{username}".encode()).digest()
         device = pyotp.TOTP(base64.b32encode(digest[:20]).decode())
@@ -195,7 +275,7 @@ class Server:
 
 
 def _video(video_id: str) -> dict[str, object]:
-    return {"id": video_id, "title": "A video", "views": 1}
+    return {"id": video_id, "title": "A video", "views": 1, "status": "published"}
 
 
 async def main(mode: str) -> None:

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from chaos.errors import UsageError
-from chaos.model.evidence import ARRIVAL_CLASSES, ARRIVAL_COLUMNS, BAD_CLASSES
+from chaos.model.evidence import ARRIVAL_CLASSES, ARRIVAL_COLUMNS, BAD_CLASSES, load_acknowledged
+from chaos.model.invariants import Acknowledged
 from loadtests.intended import intended, read_plan
-from loadtests.journeys import EVERYDAY, JOURNEYS, LOGINS, journey
+from loadtests.journeys import EVERYDAY, JOURNEYS, LIVE, LOGINS, MEDIA, journey
 from loadtests.ledger import COLUMN_TYPES, Ledger, close_ledger, main, to_frame
 from loadtests.outcome import BAD, Outcome, failed, timed_out
 from loadtests.world import World
@@ -121,6 +122,21 @@ def test_the_parquet_file_reads_back_as_the_frame(tmp_path: Path) -> None:
     assert set(BAD_CLASSES) == BAD <= set(ARRIVAL_CLASSES)
 
 
+def test_receipts_are_lines_that_the_evidence_reads_back(tmp_path: Path) -> None:
+    """What was acknowledged stands in a file of its own at once, in order, and reads back as it was."""
+    first = Acknowledged(1.5, "upload", "v1", "", "ab" * 32, "key-1")
+    second = Acknowledged(1.6, "view", "k2", subject="v9", idempotency_key="k2")
+    with Ledger.create(tmp_path) as ledger:
+        ledger.acknowledge(first)
+        assert load_acknowledged(tmp_path) == (first,)
+        ledger.acknowledge(second)
+
+    assert load_acknowledged(tmp_path) == (first, second)
+    cut = tmp_path / "acknowledged.jsonl"
+    cut.write_bytes(cut.read_bytes()[:-20])
+    assert load_acknowledged(tmp_path) == (first,)
+
+
 def test_closing_twice_gives_the_same_account(tmp_path: Path) -> None:
     """The generator closes its ledger and the engine may do it again."""
     write(tmp_path, {0: Outcome("ok", 200)}, begun=3)
@@ -171,4 +187,4 @@ def test_an_unknown_journey_is_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean 'watch_page'"):
         journey("watchpage")
     assert {j.name for j in EVERYDAY} == {"browse", "thumbnail", "trending", "view", "watch_page"}
-    assert set(JOURNEYS) == {j.name for j in (*EVERYDAY, *LOGINS)}
+    assert set(JOURNEYS) == {j.name for j in (*EVERYDAY, *LOGINS, *MEDIA, *LIVE)}

@@ -167,7 +167,7 @@ def test_a_replay_sends_what_let_somebody_in() -> None:
     """After a login that was answered well its very code is sent again, from another address, once."""
     world = World(("v1",))
     login = journey("login_code").prepare(world, dice(1))
-    journey("login_code").learn(world, login)
+    journey("login_code").learn(world, login, Answer(200))
     replay = journey("replay").prepare(world, dice(2))
     after = journey("replay").prepare(world, dice(3))
 

@@ -20,7 +20,9 @@ PNG = b"\x89PNG\r\n\x1a\nrest"
 def complaint(name: str, body: object, content_type: str = "application/json") -> str:
     """Return what the journey says of a body, asked for video v1."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return journey(name).complain(Request("GET", "/", "v1"), Answer(200, data, content_type))
+    return journey(name).complain(
+        Request("GET", "/", "v1", key="k1"), Answer(200, data, content_type)
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def test_an_answer_is_of_one_class(
         ("watch_page", {"id": "v1", "title": "t"}, "application/json"),
         ("browse", {"items": [ITEM], "next_cursor": None}, "application/json"),
         ("trending", {"items": [ITEM]}, "application/json"),
-        ("view", {"view_id": "1", "video_id": "v1"}, "application/json"),
+        ("view", {"view_id": "k1", "video_id": "v1"}, "application/json"),
         ("thumbnail", PNG, "image/png"),
         ("thumbnail", b"<svg xmlns=''/>", "image/svg+xml; charset=utf-8"),
     ],
@@ -76,7 +78,8 @@ def test_an_oracle_accepts_the_right_answer(name: str, body: object, content_typ
         ("trending", {"items": [{"id": "v1"}]}, "", "without id or title"),
         ("trending", ["v1"], "", "no list"),
         ("view", {"video_id": "v1"}, "", "without view id"),
-        ("view", {"view_id": "1", "video_id": "v2"}, "", "another video"),
+        ("view", {"view_id": "k1", "video_id": "v2"}, "", "another video"),
+        ("view", {"view_id": "k2", "video_id": "v1"}, "", "another view"),
         ("view", b"", "", "no receipt"),
         ("thumbnail", b"<html>", "image/png", "not the image"),
         ("thumbnail", b"", "image/png", "not the image"),
