@@ -35,8 +35,9 @@ class Upload(Timestamped, Base):
         ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
     )
     idempotency_key: Mapped[str] = mapped_column(String(64), primary_key=True)
-    # Follows from owner and key, and exists before the video does: no foreign key.
-    video_id: Mapped[UUID] = mapped_column(unique=True)
+    # Follows from owner and key, and exists before the video does: no foreign key. Nor a second unique index: of two
+    # attempts at the same moment one would break that rule, where the key's finds the other's row.
+    video_id: Mapped[UUID] = mapped_column(index=True)
     fingerprint: Mapped[str] = mapped_column(String(64))
     state: Mapped[UploadState] = mapped_column(
         closed_set(UploadState, "state"), server_default=UploadState.RECEIVING.value

@@ -70,8 +70,8 @@ def _create_uploads() -> None:
         sa.CheckConstraint("state IN ('receiving', 'done')", name="state"),
         sa.ForeignKeyConstraint(["owner_id"], ["users.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("owner_id", "idempotency_key"),
-        sa.UniqueConstraint("video_id"),
     )
+    op.create_index("ix_uploads_video_id", "uploads", ["video_id"])
     op.create_index(
         "ix_uploads_receiving",
         "uploads",

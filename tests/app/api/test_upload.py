@@ -88,12 +88,13 @@ async def test_the_same_again(app: FastAPI, system: System) -> None:
 
 async def test_the_same_at_the_same_time(app: FastAPI, system: System) -> None:
     """Several attempts of one upload at once all get its receipt, and there is one video."""
-    key, body = new_key(), clip(600_000)
-    answers = await asyncio.gather(*(upload(app, system, body, key) for _ in range(4)))
+    for _ in range(5):
+        key, body = new_key(), clip(5000)
+        answers = await asyncio.gather(*(upload(app, system, body, key) for _ in range(4)))
 
-    assert sorted(answer.status or 0 for answer in answers) == [200, 200, 200, 202]
-    assert len({answer.body for answer in answers}) == 1
-    assert await traces(system, key) == ACCEPTED
+        assert sorted(answer.status or 0 for answer in answers) == [200, 200, 200, 202]
+        assert len({answer.body for answer in answers}) == 1
+        assert await traces(system, key) == ACCEPTED
 
 
 @pytest.mark.parametrize("digest", [False, True])
