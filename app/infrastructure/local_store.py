@@ -122,9 +122,9 @@ class LocalStore:
         head = Head(key, len(found.data), found.content_type, found.etag)
         return self._keep(head, lambda handle: write_all(handle, head.line() + found.data, 0))
 
-    def copy(self, head: Head, source: int) -> int:
-        """Keep a copy of the bytes of open file `source`; see `put`. Raises DamagedError, too."""
-        return self._keep(head, lambda handle: write_object(handle, head, source, 0))
+    def copy(self, head: Head, source: int, offset: int = 0) -> int:
+        """Keep a copy of the bytes of open file `source` from `offset` on; see `put`. Raises DamagedError, too."""
+        return self._keep(head, lambda handle: write_object(handle, head, source, offset))
 
     def _keep(self, head: Head, write: Callable[[int], None]) -> int:
         path, limit = self._path(head.key), self.free_bytes()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ PART_SUFFIX = ".part"
 MAX_HEAD_BYTES = 4096
 MAX_KEY_LENGTH = 512
 COPY_BYTES = 1024 * 1024
+LOCK_WITHIN_S = 2.0
+LOCK_POLL_S = 0.002
 
 
 class DamagedError(Exception):
@@ -103,10 +106,17 @@ def _parse(handle: int) -> ObjectFile:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Be the only one, of all threads and processes, to change what is in `folder`. For moments, not for copying."""
+    """Be the only one, of all threads and processes, to change what is in `folder`. For moments, not for copying.
+
+    Raises TimeoutError: a process that is paused just now would hold everybody else.
+    """
+    give_up = time.monotonic() + LOCK_WITHIN_S
     handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        while not take(handle):
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"{folder} was locked for {LOCK_WITHIN_S:g} s")
+            time.sleep(LOCK_POLL_S)
         yield
     finally:
         os.close(handle)

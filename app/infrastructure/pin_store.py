@@ -87,7 +87,7 @@ class PinStore:
         return self._path(key).exists()
 
     def remove(self, key: str) -> bool:
-        """Let the object go: it is to be deleted. Tell whether it was pinned; that it is gone is durable."""
+        """Let a pin go that nobody can claim, being damaged; tell whether it was there. That it is gone is durable."""
         path = self._path(key)
         with locked(self._root):
             if not path.exists():
@@ -97,12 +97,17 @@ class PinStore:
         return True
 
     def claim(self, key: str) -> ObjectFile | None:
-        """Open a pin for the one who copies it away; None when it is gone or another has it. Close it.
+        """Open a pin for the one who is to copy it away or to delete it; None when it is gone or another has it.
+
+        Nobody else claims or unpins this file until it is closed.
 
         Raises DamagedError.
         """
         found = self._open(key)
-        if found is not None and not take(found.handle):
+        if found is None:
+            return None
+        # One without a name was unpinned or written again between its opening and here.
+        if not take(found.handle) or os.fstat(found.handle).st_nlink == 0:
             found.close()
             return None
         return found

@@ -65,11 +65,12 @@ class Copies:
         if not self._local.holds(key, found.etag) and self._has_room(size):
             self._begin(size, self._write(key, partial(self._local.put, key, found)))
 
-    def keep_file(self, head: Head, handle: int) -> None:
+    def keep_file(self, head: Head, handle: int, offset: int = 0) -> None:
         """Keep a copy of what was just stored, if it is small. The open file stays the caller's."""
         if head.size <= MAX_OBJECT_BYTES and self._has_room(0):
             mine = os.dup(handle)
-            task = self._begin(0, self._write(head.key, partial(self._local.copy, head, mine)))
+            copy = partial(self._local.copy, head, mine, offset)
+            task = self._begin(0, self._write(head.key, copy))
             task.add_done_callback(lambda _: os.close(mine))
 
     def fetch(self, key: str, whole: ObjectInfo) -> None:

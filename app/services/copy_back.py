@@ -15,6 +15,7 @@ from app.infrastructure.object_store import ObjectMissingError, ObjectStore
 if TYPE_CHECKING:
     from app.core.metrics import Metrics
     from app.infrastructure.object_file import ObjectFile
+    from app.services.copies import Copies
     from app.services.pins import Pins
 
 log = structlog.get_logger(component="storage")
@@ -22,7 +23,7 @@ log = structlog.get_logger(component="storage")
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What one pass did. What was copied and not unpinned has been written again meanwhile, or failed."""
+    """What one pass did. What was verified and not unpinned has been written again meanwhile."""
 
     copied: int = 0
     verified: int = 0
@@ -33,8 +34,9 @@ class Reconciled:
 class CopyBack:
     """Passes over the pins. Any number of processes may run them: each pin is worked on by one at a time."""
 
-    def __init__(self, pins: Pins, store: ObjectStore, metrics: Metrics) -> None:
+    def __init__(self, pins: Pins, copies: Copies, store: ObjectStore, metrics: Metrics) -> None:
         self._pins = pins
+        self._copies = copies
         self._store = store
         self._operations = metrics.storage_operations_total
 
@@ -64,9 +66,8 @@ class CopyBack:
             return replace(done, failed=done.failed + 1)
         done = replace(done, verified=done.verified + 1)
         unpinned = await self._pins.unpin(pin)
-        if unpinned is None:
-            # It was deleted while it was copied, so nobody wants what was just copied.
-            await self._store.delete(head.key)
+        if unpinned:
+            self._copies.keep_file(head, pin.handle, pin.offset)
         return replace(done, unpinned=done.unpinned + bool(unpinned))
 
     async def _put(self, pin: ObjectFile) -> None:

@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 READERS = 2
 WRITERS = 2  # apart, since a write waits for the disk
+REMOVE_WITHIN_S = 2.0
+LOOK_AGAIN_S = 0.02
 
 log = structlog.get_logger(component="storage")
 
@@ -81,8 +83,21 @@ class Pins:
         return await self.reading(partial(self._store.all, limit))
 
     async def remove(self, key: str) -> bool:
-        """Let a pin go, since its object is to be deleted; tell whether there was one."""
-        return await self.writing(partial(self._store.remove, key))
+        """Let a pin go, since its object is to be deleted; tell whether there was one.
+
+        Not while it is being copied away, or the copy would come after the deletion. Raises TimeoutError when that
+        takes too long.
+        """
+        async with asyncio.timeout(REMOVE_WITHIN_S):
+            while await self.holds(key):
+                try:
+                    async with self.claimed(key) as claimed:
+                        if claimed is not None and await self.unpin(claimed):
+                            return True
+                except DamagedError:
+                    return await self.writing(partial(self._store.remove, key))
+                await asyncio.sleep(LOOK_AGAIN_S)
+        return False
 
     async def sweep(self) -> None:
         """Remove what killed writers left."""

@@ -10,7 +10,7 @@ import structlog
 
 from app.core.context import mark_degraded
 from app.core.errors import UnavailableError
-from app.core.resilience.guard import DependencyUnavailableError
+from app.core.resilience.guard import DependencyUnavailableError, Reason
 from app.infrastructure.local_store import LocalObject, LocalStore
 from app.infrastructure.object_file import Head, check_key
 from app.infrastructure.object_store import (
@@ -82,7 +82,7 @@ class StorageService:
         self._local = local
         self._pins = Pins(local.pins, metrics)
         self._copies = Copies(local, store, metrics, self._pins.reading)
-        self._copy_back = CopyBack(self._pins, store, metrics)
+        self._copy_back = CopyBack(self._pins, self._copies, store, metrics)
         self._operations = metrics.storage_operations_total
         self._fallbacks = metrics.app_fallback_total
 
@@ -167,8 +167,12 @@ class StorageService:
         alone, as everywhere.
         """
         check_key(key)
-        # First here: a pass that is copying the pin just now then removes what it copied.
-        await self._pins.remove(key)
+        # First here: once the pin is gone nobody copies it to the store any more.
+        try:
+            await self._pins.remove(key)
+        except TimeoutError as error:
+            self._operations.labels("local", "delete", "error").inc()
+            raise DependencyUnavailableError(DEPENDENCY, Reason.TIMEOUT) from error
         await self._copies.forget(key)
         self._operations.labels("local", "delete", "ok").inc()
         if not self._enabled:

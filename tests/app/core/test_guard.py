@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from app.core.errors import DeadlineExceededError, UnavailableError
 from app.core.resilience.breaker import BreakerConfig, BreakerState
+from app.core.resilience.bulkhead import Bulkhead
 from app.core.resilience.deadline import deadline
 from app.core.resilience.guard import (
     DependencyUnavailableError,
@@ -241,6 +242,59 @@ async def test_a_probe_beside_without_room_is_given_back(metrics: Metrics) -> No
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         assert not guard.breaker.refusing
+
+
+async def test_a_call_that_changes_something_is_no_probe(metrics: Metrics) -> None:
+    """It is refused at once while the breaker is not closed; what it names runs in its place, and closes the breaker."""
+    guard, calls = make(metrics), list[str]()
+
+    async def write() -> None:
+        calls.append("write")
+
+    async def look() -> None:
+        calls.append("look")
+
+    await open_breaker(guard)
+    async with asyncio.timeout(5.0):
+        while state_of(guard.breaker) is not BreakerState.CLOSED:
+            with pytest.raises(DependencyUnavailableError):
+                await guard.call(write, probe=look)
+            await asyncio.sleep(0.005)
+    assert calls == ["look"] * guard.breaker.config.half_open_calls
+    await guard.call(write, probe=look)
+
+    assert calls[-1] == "write"
+
+
+async def test_a_call_may_take_as_long_as_its_bytes_need(metrics: Metrics) -> None:
+    """Its allowance is added to the time limit and to what counts as slow; a hang still ends, and still counts."""
+    guard = make(metrics)
+
+    async def take_a_while() -> None:
+        await asyncio.sleep(0.1)  # twice the limit, and twice a slow call
+
+    await asyncio.gather(*(guard.call(take_a_while, allowance_s=5.0) for _ in range(10)))
+    assert state_of(guard.breaker) is BreakerState.CLOSED
+    for _ in range(10):
+        with pytest.raises(DependencyUnavailableError):
+            await guard.call(hang, allowance_s=0.01)
+
+    assert state_of(guard.breaker) is BreakerState.OPEN
+
+
+async def test_a_guard_beside_has_places_of_its_own_and_the_same_breaker(metrics: Metrics) -> None:
+    """Uploads that take all their places leave those of the other calls; an outage is known to both."""
+    guard = make(metrics, max_concurrent=1)
+    beside = guard.beside(Bulkhead("beside", 1))
+    stuck = asyncio.create_task(beside.call(hang, allowance_s=5.0))
+    await until(lambda: beside.bulkhead.in_flight == 1)
+    assert await reason_of(beside, hang) is Reason.BULKHEAD_FULL
+    assert await reason_of(guard, failing(ConnectionRefusedError())) is Reason.REFUSED
+    await open_breaker(guard)
+
+    assert await reason_of(beside, hang) is Reason.BREAKER_OPEN
+    stuck.cancel()
+    await asyncio.gather(stuck, return_exceptions=True)
 
 
 async def test_transitions_are_logged_once_and_shown(

@@ -17,7 +17,7 @@ import pytest
 
 from app.core.errors import StorageFullError
 from app.infrastructure.local_store import LocalObject, LocalStore
-from app.infrastructure.object_file import DamagedError, Head, checksum_of
+from app.infrastructure.object_file import DamagedError, Head, checksum_of, locked, take
 from tests.app.system import ROOT
 
 if TYPE_CHECKING:
@@ -262,6 +262,39 @@ def test_a_pin_is_claimed_by_one_at_a_time(tmp_path: Path) -> None:
         assert other.unpin(again) is True
 
     assert mine.claim("sources/1") is None
+
+
+def test_a_pin_that_went_at_the_last_moment_is_not_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opened, and then copied away by another before it was taken: it is gone, not claimed."""
+    pins = LocalStore(tmp_path, 10_000).pins
+    pin(pins, "sources/1", b"data")
+
+    def take_late(handle: int) -> bool:
+        monkeypatch.setattr(name, take)
+        faster = pins.claim("sources/1")
+        assert faster is not None
+        with closing(faster):
+            assert pins.unpin(faster)
+        return take(handle)
+
+    monkeypatch.setattr(name, take_late)
+
+    assert pins.claim("sources/1") is None
+
+
+def test_a_process_that_is_paused_at_the_wrong_moment_holds_nobody_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for the folder waits with a limit, gets an error, and can go on later."""
+    monkeypatch.setattr("app.infrastructure.object_file.LOCK_WITHIN_S", 0.05)
+    pins = LocalStore(tmp_path, 10_000).pins
+    with locked(tmp_path), pytest.raises(TimeoutError):
+        pin(pins, "sources/1", b"data")
+    pin(pins, "sources/1", b"data")
+
+    assert whole(pins, "sources/1") == b"data"
 
 
 @pytest.mark.parametrize("data", [b"", b"shor", b"longer", b"other"])
