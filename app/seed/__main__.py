@@ -178,14 +178,11 @@ def main() -> int:
     except asyncpg.UndefinedTableError:
         sys.stderr.write("seed: the database has no tables; run the migrations first\n")
         return 1
-    except (asyncpg.PostgresError, OSError, TimeoutError) as error:
-        sys.stderr.write(f"seed: the database or the store did not answer: {error!r}\n")
+    except (asyncpg.PostgresError, subprocess.SubprocessError, OSError, TimeoutError) as error:
+        sys.stderr.write(f"seed: the database, the store or ffmpeg did not answer: {error!r}\n")
         return 1
     except (MinioException, urllib3.exceptions.HTTPError) as error:
         sys.stderr.write(f"seed: the store refused: {error!r}; make the bucket first\n")
-        return 1
-    except subprocess.SubprocessError as error:
-        sys.stderr.write(f"seed: ffmpeg could not make a recording: {error!r}\n")
         return 1
     log.info(
         "seed_done",
