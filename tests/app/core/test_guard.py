@@ -245,7 +245,7 @@ async def test_a_probe_beside_without_room_is_given_back(metrics: Metrics) -> No
 
 
 async def test_a_call_that_changes_something_is_no_probe(metrics: Metrics) -> None:
-    """It is refused at once while the breaker is not closed; what it names runs in its place, and closes the breaker."""
+    """It is refused at once while the breaker is not closed; what it names is the probe, and closes the breaker."""
     guard, calls = make(metrics), list[str]()
 
     async def write() -> None:
@@ -284,7 +284,7 @@ async def test_a_call_may_take_as_long_as_its_bytes_need(metrics: Metrics) -> No
 
 async def test_a_guard_beside_has_places_of_its_own_and_the_same_breaker(metrics: Metrics) -> None:
     """Uploads that take all their places leave those of the other calls; an outage is known to both."""
-    guard = make(metrics, max_concurrent=1)
+    guard = make(metrics, breaker=replace(BREAKER, open_s=60.0), max_concurrent=1)
     beside = guard.beside(Bulkhead("beside", 1))
     stuck = asyncio.create_task(beside.call(hang, allowance_s=5.0))
     await until(lambda: beside.bulkhead.in_flight == 1)

@@ -268,7 +268,7 @@ def test_a_pin_that_went_at_the_last_moment_is_not_claimed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Opened, and then copied away by another before it was taken: it is gone, not claimed."""
-    pins = LocalStore(tmp_path, 10_000).pins
+    pins, name = LocalStore(tmp_path, 10_000).pins, "app.infrastructure.pin_store.take"
     pin(pins, "sources/1", b"data")
 
     def take_late(handle: int) -> bool:
