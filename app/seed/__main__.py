@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
@@ -28,12 +29,13 @@ from app.core.logging import configure_logging
 from app.core.security.keys import Keys
 from app.core.security.passwords import LANES, MEMORY_KIB, PASSES
 from app.seed.channels import StoredRecording, store_recordings, write_channels
+from app.seed.clips_of_videos import store_clips, write_clips
 from app.seed.image import thumbnail
 from app.seed.world import PASSWORD, SeedVideo, World, build_world, totp_secret
 from app.services.media import thumbnail_key
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Sequence
     from uuid import UUID
 
     from minio import Minio
@@ -79,10 +81,13 @@ async def seed(settings: Settings, world: World) -> Written:
     """Write the world to the database and the store, both at the same time."""
     async with asyncio.timeout(LIMIT_S):
         recordings = asyncio.to_thread(store_recordings, settings, world)
-        (users, videos), thumbnails = await asyncio.gather(
+        (users, videos), thumbnails, clips = await asyncio.gather(
             _write_rows(settings, world, recordings),
             asyncio.to_thread(_write_thumbnails, settings, world.videos),
+            asyncio.to_thread(store_clips, settings, world),
         )
+        async with _connected(settings) as connection:
+            await write_clips(connection, clips)
     return Written(users, videos, thumbnails)
 
 
@@ -91,30 +96,33 @@ async def _write_rows(
 ) -> tuple[int, int]:
     # One hash for all: a thousand would take half a minute, and everybody knows the password anyway.
     password_hash, stored = await asyncio.gather(asyncio.to_thread(_hash, PASSWORD), recordings)
+    async with _connected(settings) as connection, connection.transaction():
+        accounts = _columns([astuple(account) for account in world.accounts])
+        users = await connection.fetch(_USERS, *accounts, password_hash)
+        await _enrol(connection, Keys.of(settings), world, {row["id"] for row in users})
+        rows = [
+            (v.id, v.owner_id, v.title, v.description, v.duration_s, v.published_at)
+            for v in world.videos
+        ]
+        videos = await connection.fetch(_VIDEOS, *_columns(rows))
+        # Only videos that are new get their seeded views: those that were there have counted on.
+        new = [row["id"] for row in videos]
+        await connection.execute(_COUNTS, *_columns([(v.id, v.views) for v in world.videos]), new)
+        await write_channels(connection, world, stored)
+    return len(users), len(videos)
+
+
+@asynccontextmanager
+async def _connected(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
     url = settings.database_url.get_secret_value()
     dsn = url.replace("postgresql+asyncpg://", "postgresql://", 1)
     connection = await asyncpg.connect(
         dsn, timeout=CONNECT_TIMEOUT_S, command_timeout=CONNECT_TIMEOUT_S
     )
     try:
-        async with connection.transaction():
-            accounts = _columns([astuple(account) for account in world.accounts])
-            users = await connection.fetch(_USERS, *accounts, password_hash)
-            await _enrol(connection, Keys.of(settings), world, {row["id"] for row in users})
-            rows = [
-                (v.id, v.owner_id, v.title, v.description, v.duration_s, v.published_at)
-                for v in world.videos
-            ]
-            videos = await connection.fetch(_VIDEOS, *_columns(rows))
-            # Only videos that are new get their seeded views: those that were there have counted on.
-            new = [row["id"] for row in videos]
-            await connection.execute(
-                _COUNTS, *_columns([(v.id, v.views) for v in world.videos]), new
-            )
-            await write_channels(connection, world, stored)
+        yield connection
     finally:
         connection.terminate()
-    return len(users), len(videos)
 
 
 async def _enrol(connection: asyncpg.Connection, keys: Keys, world: World, new: set[UUID]) -> None:

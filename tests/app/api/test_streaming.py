@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.seed.world import VIDEOS, build_world
 from app.services.media import rendition_key, source_key
 from tests.app.api.asgi import Answer, call
 from tests.app.conftest import until
@@ -200,6 +201,18 @@ async def test_store_away(system: System, tmp_path: Path) -> None:
     assert (kept.status, kept.body) == (206, body[10:20])
     assert kept.headers["x-degraded"] == "storage"
     assert (gone.status, "retry-after" in gone.headers) == (503, True)
+
+
+async def test_seeded_videos_can_be_watched(app: FastAPI, system: System) -> None:
+    """Every seeded video has a clip of its own, with the checksum that its row says."""
+    etags = set()
+    for video in build_world().videos:
+        answer = await watch(app, f"/api/v1/videos/{video.id}/stream")
+        assert (answer.status, answer.headers["etag"]) == (200, f'"{sha256(answer.body)}"')
+        etags.add(answer.headers["etag"])
+
+    assert len(etags) == VIDEOS
+    assert await query(system, "SELECT count(*) FROM videos WHERE checksum_sha256 IS NULL") == 0
 
 
 async def test_missing_object(app: FastAPI, video: Video) -> None:
