@@ -59,12 +59,16 @@ def read(document: dict[str, Any], *, only_good: bool = False) -> Any:
                 "dictionaries": {
                     "videos": {"values": videos},
                     "users": {"values": users},
+                    "channels": {"values": [channel.name for channel in WORLD.channels]},
+                    "files": {"values": [f"{c.recording_id}.mp4" for c in WORLD.channels]},
                     "usernames": {"values": [f"visitor-{n}" for n in range(40, 50)]},
                     "passwords": {"values": [PASSWORD]},
                 },
                 "parameters": {
                     "path.video_id": {"dictionary": "videos", "probability": 0.4},
                     "path.user_id": {"dictionary": "users", "probability": 0.4},
+                    "path.name": {"dictionary": "channels", "probability": 0.4},
+                    "path.file": {"dictionary": "files", "probability": 0.4},
                     "body.username": {"dictionary": "usernames", "probability": 0.4},
                     "body.password": {"dictionary": "passwords", "probability": 0.8},
                 },
@@ -125,7 +129,7 @@ class Api:
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         if "body" in parts:
-            parts["media_type"] = "application/json"
+            parts.setdefault("media_type", "application/json")
         case = SCHEMA.find_operation_by_label(label).Case(**parts)
         answer: Response = case.call_and_validate(self.url, headers=headers, timeout=LIMIT_S)
         assert answer.status_code < 300, f"{label}: {answer.status_code} {answer.text}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from schemathesis.core.transport import Response
 
 API = "/api/v1"
+RECORDED = next(channel for channel in WORLD.channels if not channel.live)
 # Each backend has its own, since what one does to an account the other would see.
 ACCOUNTS = {
     "healthy": ("visitor-11", "visitor-12", "visitor-13"),
@@ -93,6 +95,27 @@ class Session:
             body={"role": "creator"},
         )
 
+    def watch_live(self) -> None:
+        """Start a channel, watch it and a recording, stop it."""
+        name = f"contract-{self.api.name.replace('_', '-')}"
+        channel: dict[str, Any] = {
+            "token": self.login(CREATOR.username)["access_token"],
+            "path_parameters": {"name": name},
+        }
+        self.ask(f"PUT {API}/live/channels/{{name}}", **channel)
+        self.ask(f"GET {API}/live/channels", query={"limit": 1})
+        self.ask(f"GET {API}/live/{{name}}", path_parameters={"name": name})
+        for each in (name, RECORDED.name):
+            playlist = self.ask(
+                f"GET {API}/live/{{name}}/index.m3u8", path_parameters={"name": each}
+            )
+            file = re.findall(r"^segments/(.+)$", playlist.text, re.MULTILINE)[0]
+            self.ask(
+                f"GET {API}/live/{{name}}/segments/{{file}}",
+                path_parameters={"name": each, "file": file},
+            )
+        self.ask(f"DELETE {API}/live/channels/{{name}}", **channel)
+
     def login(self, username: str) -> dict[str, str]:
         """Return a seeded account's tokens."""
         answer = self.ask(LOGIN, body={"username": username, "password": PASSWORD})
@@ -107,5 +130,6 @@ def test_every_operation_succeeds(api: Api) -> None:
     session.use_account()
     session.use_two_factors()
     session.administer()
+    session.watch_live()
 
     assert session.asked == set(LABELS)
