@@ -28,7 +28,7 @@ from app.core.security.passwords import Passwords
 from app.core.security.tokens import Tokens
 from app.infrastructure.attempt_store import AttemptStore
 from app.infrastructure.broker import DEPENDENCY as BROKER
-from app.infrastructure.broker import Broker
+from app.infrastructure.broker import Broker, broker_guard
 from app.infrastructure.cache import DEPENDENCY as CACHE
 from app.infrastructure.cache import Cache, cache_guard, classify_redis
 from app.infrastructure.database import DEPENDENCY as DATABASE
@@ -54,6 +54,7 @@ from app.services.upload import UploadService
 from app.services.users import Users
 from app.services.video import VideoService
 from app.services.views import Views
+from app.worker.local import local_work
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -78,6 +79,7 @@ class _Infrastructure:
     store: ObjectStore
     store_guard: Guard
     broker: Broker
+    broker_guard: Guard
     live: LiveOrigin
     live_guard: Guard
     attempts: AttemptStore | None
@@ -171,7 +173,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         stack.push_async_callback(passwords.close)
         uploads = UploadService(settings, parts.database, storage, metrics)
         stack.push_async_callback(uploads.close)
+        tasks = local_work(settings, parts.database, storage, parts.broker_guard, metrics)
         app.state.services = Services(
+            tasks=await stack.enter_async_context(tasks),
             storage=storage,
             health=health,
             uploads=uploads,
@@ -268,6 +272,7 @@ def _infrastructure(settings: Settings, metrics: Metrics) -> _Infrastructure:
         store=ObjectStore(settings, for_store, metrics),
         store_guard=for_store,
         broker=Broker(settings.broker_url.get_secret_value()),
+        broker_guard=broker_guard(metrics),
         live=LiveOrigin(settings, for_live, metrics),
         live_guard=for_live,
         attempts=(
@@ -296,7 +301,11 @@ def _dependencies(settings: Settings, parts: _Infrastructure) -> list[Dependency
             breaker=parts.cache_guard.breaker,
         ),
         Dependency(
-            BROKER, parts.broker.ping, classify_redis, enabled=settings.feature_celery_enabled
+            BROKER,
+            parts.broker.ping,
+            classify_redis,
+            enabled=settings.feature_celery_enabled,
+            breaker=parts.broker_guard.breaker,
         ),
         Dependency(
             OBJECT_STORE,

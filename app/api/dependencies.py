@@ -25,6 +25,7 @@ from app.services.two_factor import TwoFactor
 from app.services.upload import UploadService
 from app.services.video import VideoService
 from app.services.views import Views
+from app.worker.local import LocalWork
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,6 +41,7 @@ class Services:
     own_videos: OwnVideos
     views: Views
     uploads: UploadService
+    tasks: LocalWork
     streaming: StreamingService
     live: LiveService
     storage: StorageService

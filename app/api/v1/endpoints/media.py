@@ -107,6 +107,7 @@ async def upload_video(
         size_bytes=int(length) if length is not None else None,
         checksum_sha256=_sha256_of(content_digest),
     )
+    services.tasks.mark()
     receipt, fresh = await services.uploads.receive(upload, request.stream())
     response.headers["Cache-Control"] = "no-store"
     if not fresh:

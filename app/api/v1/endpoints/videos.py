@@ -85,6 +85,7 @@ async def get_video(video_id: UUID, viewer: Viewer, services: UseServices) -> Re
     except NotFoundError:
         if viewer is None:
             raise
+    services.tasks.mark()
     detail = await services.own_videos.detail(viewer.user_id, video_id)
     return Response(detail, headers={"Cache-Control": KEEP_NOT}, media_type=JSON)
 
