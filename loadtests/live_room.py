@@ -1,27 +1,17 @@
-"""The channel that a load watches: live from before the load on, and recorded once, so that there is a fallback."""
+"""The channel that a load watches: live from before the load on, and recorded before, so that there is a fallback."""
 
 from __future__ import annotations
 
-import json
-import time
-import urllib.request
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chaos.errors import HarnessError
+from loadtests.errand import ask, fetch, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from random import Random
 
-    from loadtests.studio import Tokens
-
-CHANNEL = "load-room"
-ASK_WITHIN_S = 5.0
-RECORD_S = 3.0
-RECORDED_WITHIN_S = 15.0
-LOOK_EVERY_S = 0.25
 SEGMENTS = 3
 """Viewers ask for the newest that the playlist named: older ones may be gone."""
 
@@ -30,7 +20,7 @@ SEGMENTS = 3
 class LiveRoom:
     """What the latest playlist named; files stand relative to it."""
 
-    name: str = CHANNEL
+    name: str
     _files: deque[str] = field(default_factory=lambda: deque(maxlen=SEGMENTS))
 
     @property
@@ -56,39 +46,20 @@ def files_of(playlist: bytes) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def open_live_room(host: str, tokens: Tokens) -> LiveRoom:
-    """Make the channel live, and see to it that a recording of it is there. Raises `HarnessError`."""
-    room, owner = LiveRoom(), tokens.usernames[0]
-    address = f"{host.rstrip('/')}/api/v1/live"
-    token = tokens.of(owner)
-
-    def ask(method: str, path: str) -> dict[str, Any]:
-        headers = {"Authorization": f"Bearer {token}"}
-        request = urllib.request.Request(  # noqa: S310 (checked with the world)
-            f"{address}/{path}", headers=headers, method=method
+def open_live_room(host: str) -> LiveRoom:
+    """Choose a channel that is live and was recorded, and wait until it is on the air. Raises `HarnessError`."""
+    channels = ask(host, "GET", "/api/v1/live/channels")["items"]
+    there = [c["name"] for c in channels if c["state"] == "live" and c["recording_id"] is not None]
+    if not there:
+        raise HarnessError(
+            f"{host} has no live channel with a recording; seed it (`python -m app.seed`)"
         )
-        try:
-            with urllib.request.urlopen(request, timeout=ASK_WITHIN_S) as response:  # noqa: S310
-                return dict(json.loads(response.read()))
-        except (OSError, ValueError, TypeError) as error:
-            raise HarnessError(
-                f"{method} {address}/{path}: {error}; expected a channel, so is the live origin up?"
-            ) from error
+    room = LiveRoom(str(there[0]))
 
-    ask("PUT", f"channels/{room.name}")
-    if ask("GET", room.name).get("recording_id") is None:
-        time.sleep(RECORD_S)
-        ask("DELETE", f"channels/{room.name}")
-        _wait_for_recording(lambda: ask("GET", room.name))
-        ask("PUT", f"channels/{room.name}")
+    def on_the_air() -> bool:
+        # The first who asks for its playlist brings a channel on the air that is meant to be live.
+        fetch(host, "GET", room.playlist)
+        return bool(ask(host, "GET", f"/api/v1/live/{room.name}")["mode"] == "live")
+
+    wait_until(on_the_air, f"the channel {room.name} on the air; is the live origin up?")
     return room
-
-
-def _wait_for_recording(look: Callable[[], dict[str, Any]]) -> None:
-    end = time.monotonic() + RECORDED_WITHIN_S
-    while look().get("recording_id") is None:
-        if time.monotonic() > end:
-            raise HarnessError(
-                f"no recording of {CHANNEL} within {RECORDED_WITHIN_S:g} s of its end; is the relay up?"
-            )
-        time.sleep(LOOK_EVERY_S)

@@ -9,15 +9,15 @@ import os
 import struct
 import subprocess
 import time
-import urllib.request
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import imageio_ffmpeg
 
 from chaos.errors import HarnessError
 from loadtests.accounts import PASSWORD
+from loadtests.errand import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 CREATORS = ("amber-harbour", "northern-harbour", "velvet-harbour", "hidden-harbour")
 """Seeded accounts that may upload and have no second factor."""
 ADDRESS = "10.77.7.7"
-ASK_WITHIN_S = 5.0
 RENEW_BEFORE_S = 120.0
 """How long before its end a token is replaced: several tries fit into it."""
 AGAIN_AFTER_S = 3.0
@@ -90,15 +89,13 @@ class Tokens:
         began = self.clock()
         body = json.dumps({"username": username, "password": PASSWORD}).encode()
         headers = {"Content-Type": "application/json", "X-Forwarded-For": ADDRESS}
-        url = f"{self.host.rstrip('/')}/api/v1/auth/login"
-        request = urllib.request.Request(url, body, headers)  # noqa: S310 (checked with the world)
         try:
-            with urllib.request.urlopen(request, timeout=ASK_WITHIN_S) as response:  # noqa: S310
-                tokens: dict[str, Any] = json.loads(response.read())["tokens"]
+            answer = ask(self.host, "POST", "/api/v1/auth/login", body=body, headers=headers)
+            tokens = answer["tokens"]
             token, lives_s = str(tokens["access_token"]), float(tokens["expires_in_s"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (HarnessError, ValueError, TypeError, KeyError) as error:
             raise HarnessError(
-                f"{username} could not log in at {url}: {error!r}; seed the system (`python -m app.seed`)"
+                f"{username} could not log in: {error}; seed the system (`python -m app.seed`)"
             ) from error
         self._tokens[username] = (token, began + lives_s)
 
@@ -116,12 +113,15 @@ class Studio:
 
     def begin(self, key: str, random: Random) -> Upload:
         """Return a new upload under `key`, whose bytes nobody has sent before."""
-        unique = os.urandom(UNIQUE_BYTES)
-        checksum = hashlib.sha256(content(self.clip, unique)).hexdigest()
         owner = random.choice(self.tokens.usernames)
-        upload = Upload(owner, key, unique, checksum, self.clock())
+        upload = self.upload(owner, key, os.urandom(UNIQUE_BYTES))
         self._begun.append(upload)
         return upload
+
+    def upload(self, owner: str, key: str, unique: bytes) -> Upload:
+        """Return an upload as a value; nobody remembers it."""
+        checksum = hashlib.sha256(content(self.clip, unique)).hexdigest()
+        return Upload(owner, key, unique, checksum, self.clock())
 
     def content(self, upload: Upload) -> bytes:
         """Return the bytes of an upload."""
@@ -177,7 +177,9 @@ def make_clip() -> bytes:
         *("-profile:v", "baseline", "-crf", "32", "-pix_fmt", "yuv420p", "-c:a", "aac"),
         # To a pipe, which cannot be gone back on: the index comes first, and the clip in fragments behind it.
         *("-b:a", "32k", "-ac", "1", "-movflags", "frag_keyframe+empty_moov+default_base_moof"),
-        *("-f", "mp4", "-"),
+        # The same bytes in every process: hot clips are sent again, under their old keys, by each load.
+        *("-map_metadata", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact"),
+        *("-flags:a", "+bitexact", "-f", "mp4", "-"),
     ]
     try:
         done = subprocess.run(command, check=True, capture_output=True, timeout=CLIP_WITHIN_S)  # noqa: S603 (our own words)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4, uuid5
 
 from chaos.errors import HarnessError, UsageError
 from loadtests.accounts import Accounts
+from loadtests.errand import ask
 
 if TYPE_CHECKING:
     from random import Random
@@ -23,9 +21,7 @@ if TYPE_CHECKING:
 
 PAGE = 20
 MAX_PAGES = 10
-HOT = 8
 REMEMBERED = 256
-ASK_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +29,13 @@ class World:
     """The ids of public videos, newest first, who can log in, and, where the load needs them, creators and a channel.
 
     `load_id` tells this load from all others, so that its idempotency keys are new. `views` are the latest that were
-    reported, whether they were acknowledged or not.
+    reported, whether they were acknowledged or not, `hot_ids` the few videos that everybody watches right now.
     """
 
     video_ids: tuple[str, ...]
     accounts: Accounts = field(default_factory=Accounts, compare=False)
     studio: Studio | None = field(default=None, compare=False)
+    hot_ids: tuple[str, ...] = field(default=(), compare=False)
     live_room: LiveRoom | None = field(default=None, compare=False)
     load_id: UUID = field(default_factory=uuid4, compare=False)
     views: deque[Request] = field(default_factory=lambda: deque(maxlen=REMEMBERED), compare=False)
@@ -48,8 +45,12 @@ class World:
         return self.video_ids[int(len(self.video_ids) * random.random() ** 2)]
 
     def hot(self, random: Random) -> str:
-        """Draw one of the few videos that everybody watches right now."""
-        return self.video_ids[random.randrange(min(HOT, len(self.video_ids)))]
+        """Draw one of the few videos that everybody watches. Raises `HarnessError` in a load that has none."""
+        if not self.hot_ids:
+            raise HarnessError(
+                "this load has no hot videos; expected some, as its journeys watch them"
+            )
+        return random.choice(self.hot_ids)
 
     def key(self, random: Random) -> str:
         """Return an idempotency key, a UUID: the same for the same draw of this load, and none of any other load."""
@@ -76,7 +77,7 @@ def fetch_world(host: str) -> World:
     cursor: str | None = None
     for _ in range(MAX_PAGES):
         query = {"limit": str(PAGE)} | ({"cursor": cursor} if cursor else {})
-        page = _get(f"{host.rstrip('/')}/api/v1/videos?{urllib.parse.urlencode(query)}")
+        page = ask(host, "GET", f"/api/v1/videos?{urllib.parse.urlencode(query)}")
         ids += [str(item["id"]) for item in page.get("items", ())]
         cursor = page.get("next_cursor")
         if not cursor:
@@ -84,14 +85,3 @@ def fetch_world(host: str) -> World:
     if not ids:
         raise HarnessError(f"{host} has no public video; seed it (`python -m app.seed`)")
     return World(tuple(dict.fromkeys(ids)))
-
-
-def _get(url: str) -> dict[str, Any]:
-    request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 (checked)
-    try:
-        with urllib.request.urlopen(request, timeout=ASK_WITHIN_S) as response:  # noqa: S310 (checked)
-            return dict(json.loads(response.read()))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise HarnessError(
-            f"GET {url}: {error}; expected a page of videos, so is the system up and healthy?"
-        ) from error

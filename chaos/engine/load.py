@@ -16,7 +16,8 @@ from chaos.errors import HarnessError
 if TYPE_CHECKING:
     from pathlib import Path
 
-READY_WITHIN_S = 20.0
+READY_WITHIN_S = 60.0
+"""It may have to wait for the system, as for videos to be processed."""
 DRAIN_WITHIN_S = 8.0
 
 

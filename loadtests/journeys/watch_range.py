@@ -39,4 +39,6 @@ def _complain(request: Request, answer: Answer) -> str:
     return "" if len(answer.body) == end - start + 1 else "not as many bytes as it says"
 
 
-WATCH_RANGE = Journey("watch_range", ROUTE, _prepare, _complain, statuses=(PARTIAL,))
+WATCH_RANGE = Journey(
+    "watch_range", ROUTE, _prepare, _complain, statuses=(PARTIAL,), needs=("studio",)
+)

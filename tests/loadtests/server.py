@@ -5,7 +5,7 @@ closes), `drip` (an answer that never ends), `hang` (no answer after the first h
 `POST /stall` blocks its loop for a second and returns when that began and ended, `GET /seen` what was asked, and
 `/status`, `/inject`, `/heal` are a living stack's control API with the token `secret`. Logins are checked as the
 backend does, but without limits. Uploads are kept under owner and key; an upload is ready when asked about twice. The
-channel is live after its start, and recorded after its end.
+channel is on the air when its playlist was asked for twice.
 """
 
 from __future__ import annotations
@@ -51,8 +51,7 @@ class Server:
     used: set[tuple[str, str]] = field(default_factory=set)
     uploads: dict[str, bytes] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
-    live: bool = False
-    recorded: bool = False
+    viewers: int = 0
 
     def app(self) -> web.Application:
         """Return the application with all routes."""
@@ -80,8 +79,7 @@ class Server:
         app.router.add_get("/api/v1/videos", self.listing)
         app.router.add_post("/api/v1/videos", self.upload)
         app.router.add_get("/api/v1/videos/{id}/stream", self.stream)
-        app.router.add_put("/api/v1/live/channels/{name}", self.start_channel)
-        app.router.add_delete("/api/v1/live/channels/{name}", self.stop_channel)
+        app.router.add_get("/api/v1/live/channels", self.channels)
         app.router.add_get("/api/v1/live/{name}", self.channel)
         app.router.add_get("/api/v1/live/{name}/index.m3u8", self.playlist)
         app.router.add_get("/api/v1/live/{name}/segments/{file}", self.segment)
@@ -177,24 +175,21 @@ class Server:
         headers = {"Content-Range": told, **self.headers()}
         return web.Response(body=whole[start : end + 1], status=206, headers=headers)
 
-    async def start_channel(self, _request: web.Request) -> web.Response:
-        """Go live."""
-        self.live = True
-        return self.answer({})
-
-    async def stop_channel(self, _request: web.Request) -> web.Response:
-        """End, with a recording."""
-        self.live, self.recorded = False, True
-        return self.answer({}, status=202)
+    async def channels(self, _request: web.Request) -> web.Response:
+        """Return three channels, of which one is live and was recorded."""
+        rows = (("ended", "offline", "r1"), ("new", "live", None), ("seen-live", "live", "r2"))
+        items = [{"name": n, "state": state, "recording_id": r} for n, state, r in rows]
+        return self.answer({"items": items})
 
     async def channel(self, _request: web.Request) -> web.Response:
-        """Return what the channel shows."""
-        return self.answer({"recording_id": "r1" if self.recorded else None})
+        """Return what the channel shows: on the air when its playlist was asked for twice."""
+        return self.answer({"mode": "live" if self.viewers > 1 else "vod"})
 
     async def playlist(self, _request: web.Request) -> web.Response:
         """Return a playlist of two segments."""
+        self.viewers += 1
         lines = ["#EXTM3U", "#EXTINF:1,", "segments/7.ts", "#EXTINF:1,", "segments/8.ts", ""]
-        text = "<html>" if self.lies() else "\n".join(lines if self.live else [])
+        text = "<html>" if self.lies() else "\n".join(lines)
         return web.Response(text=text, headers=self.headers())
 
     async def segment(self, _request: web.Request) -> web.Response:

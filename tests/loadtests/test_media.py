@@ -15,6 +15,7 @@ from chaos.model.evidence import load_acknowledged
 from loadtests.journeys import journey
 from loadtests.live_room import LiveRoom, files_of
 from loadtests.outcome import Answer
+from loadtests.prepare import HOT, upload_hot
 from loadtests.studio import (
     AGAIN_AFTER_S,
     CREATORS,
@@ -24,8 +25,9 @@ from loadtests.studio import (
     Tokens,
     content,
     make_clip,
+    open_studio,
 )
-from loadtests.world import HOT, World
+from loadtests.world import World
 from tests.loadtests.driving import ask, generator, make_plan, server
 from tests.loadtests.test_logins import Clock, dice
 
@@ -47,7 +49,10 @@ def studio(clock: Clock | None = None) -> Studio:
 
 def world(clock: Clock | None = None) -> World:
     """Return a world with a studio and a channel."""
-    return World(tuple(f"v{n}" for n in range(20)), studio=studio(clock), live_room=LiveRoom())
+    videos = tuple(f"v{n}" for n in range(20))
+    return World(
+        videos, studio=studio(clock), hot_ids=videos[:HOT], live_room=LiveRoom("a-channel")
+    )
 
 
 def receipt(request: Request, **changes: object) -> Answer:
@@ -84,6 +89,7 @@ def test_the_clip_is_a_small_real_video_and_stays_one_with_a_box_behind_it() -> 
     whole = content(clip, b"x" * 16)
 
     assert 10_000 < len(clip) < 60_000
+    assert make_clip() == clip
     assert clip[4:8] == b"ftyp"
     assert whole[: len(clip)] == clip
     assert whole[len(clip) :] == b"\0\0\0\x18free" + b"x" * 16
@@ -324,6 +330,8 @@ def test_a_load_without_a_studio_says_so() -> None:
         journey("upload").prepare(World(("v1",)), dice(1))
     with pytest.raises(HarnessError, match="no channel"):
         journey("live_playlist").prepare(World(("v1",)), dice(1))
+    with pytest.raises(HarnessError, match="no hot videos"):
+        journey("watch_range").prepare(World(("v1",)), dice(1))
 
 
 def test_tokens_are_renewed_before_they_end_and_kept_when_that_fails() -> None:
@@ -346,7 +354,7 @@ def test_tokens_are_renewed_before_they_end_and_kept_when_that_fails() -> None:
 
 def test_creators_who_are_not_let_in_end_the_load_before_it_begins() -> None:
     """One line that names account, address and the command that mends it."""
-    with pytest.raises(HarnessError, match="amber-harbour could not log in at http"):
+    with pytest.raises(HarnessError, match="amber-harbour could not log in: POST http"):
         Tokens("http://127.0.0.1:1").fetch()
 
 
@@ -392,13 +400,30 @@ def test_what_was_not_answered_well_is_no_promise(tmp_path: Path, mode: str, kin
 
 
 @pytest.mark.live
-def test_a_channel_is_live_and_recorded_before_the_load_begins(tmp_path: Path) -> None:
-    """It is started, stopped for a recording and started again; then playlists and segments are all right."""
+def test_hot_videos_are_there_before_the_load_begins_and_are_the_same_for_the_next(
+    tmp_path: Path,
+) -> None:
+    """A load uploads its few hot videos and waits until they are ready; a second load gets the very same."""
+    with server("good") as host:
+        there = open_studio(host)
+        ids = upload_hot(host, there)
+        again = upload_hot(host, open_studio(host))
+        sent = [s for s in ask(f"{host}/seen") if s["asked"].startswith("POST /api/v1/videos")]
+
+    assert len(set(ids)) == HOT
+    assert again == ids
+    assert len(sent) == 2 * HOT
+
+
+@pytest.mark.live
+def test_a_channel_is_on_the_air_before_the_load_begins(tmp_path: Path) -> None:
+    """One that is live and was recorded is chosen, and its playlist asked for until it is on the air."""
     plan = make_plan(40, 2, journeys="live_playlist live_segment")
     with server("good") as host, generator(tmp_path, plan, host) as load:
         load.go()
         assert load.end() == 0, load.said()
-        asked = [s["asked"].split()[0] for s in ask(f"{host}/seen") if "/channels/" in s["asked"]]
+        asked = [s["asked"] for s in ask(f"{host}/seen") if "/live/" in s["asked"] and not s["id"]]
 
-    assert asked == ["PUT", "DELETE", "PUT"]
+    assert asked[:2] == ["GET /api/v1/live/channels", "GET /api/v1/live/seen-live/index.m3u8"]
+    assert asked.count("GET /api/v1/live/seen-live") == 2
     assert set(load.arrivals()["class"]) == {"ok"}
