@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 VIDEOS = "/api/v1/videos"
 VIDEO = f"{VIDEOS}/{build_world().videos[0].id}"
+CHANNEL = f"/api/v1/live/{build_world().channels[-1].name}/index.m3u8"
 MOVED_WITHIN_S = 30.0
 MAX_IN_FLIGHT = 20
 # The interpreter and the operating system move these.
@@ -64,7 +65,7 @@ async def _use(app: FastAPI, system: System) -> None:
     await person.refresh(person.refresh_token)
     await person.arrive()
     await enrolled(person)
-    for path in (VIDEO, VIDEO, f"{VIDEO}/thumbnail"):
+    for path in (VIDEO, VIDEO, f"{VIDEO}/thumbnail", CHANNEL):
         assert (await call(app, "GET", path)).status == 200
     assert (await call(app, "POST", f"{VIDEO}/views")).status == 202
     burst = [call(app, "GET", f"{VIDEOS}?limit={1 + n}") for n in range(4 * MAX_IN_FLIGHT)]
