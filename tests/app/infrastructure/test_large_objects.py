@@ -144,9 +144,10 @@ async def test_what_was_deleted_is_gone_and_keys_are_listed_in_order(
         BlackholeToxic("t", "upstream"),
         BlackholeToxic("t", "downstream"),
         BandwidthToxic("t", "upstream", 50),
+        BandwidthToxic("t", "upstream", 500),
         LimitToxic("t", "upstream", 3_000_000),
     ],
-    ids=["swallowed", "unanswered", "slow", "cut"],
+    ids=["swallowed", "unanswered", "slow", "trickling", "cut"],
 )
 async def test_an_upload_that_does_not_get_through_ends_in_time(
     object_store_process: Server,
