@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
-from celery.signals import worker_shutting_down
 from prometheus_client import CollectorRegistry
 
 from app.core.config import ConfigError, load_settings
@@ -54,12 +54,11 @@ def main() -> int:
         def work(task: Task, subject: UUID, correlation_id: str | None) -> None:
             loop.run(workshop.do(task, subject, correlation_id))
 
-        def shutting_down(**_: object) -> None:
-            loop.cancel_after(GRACE_S)
-
-        worker_shutting_down.connect(shutting_down, weak=False)
         log.info("worker_started", pid=os.getpid())
-        code = run_worker(make_worker_app(settings.broker_url.get_secret_value(), work))
+        code = run_worker(
+            make_worker_app(settings.broker_url.get_secret_value(), work),
+            on_stop=partial(loop.cancel_after, GRACE_S),
+        )
         loop.finish(stack.aclose(), within_s=3.0)
     log.info("worker_stopped")
     return code

@@ -7,13 +7,16 @@ and how workers are is told by metrics.
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from celery.platforms import SecurityWarning
+from celery.apps.worker import Worker
+from celery.platforms import EX_OK, SecurityWarning
 from celery.signals import setup_logging
+from celery.worker import state
 from celery.worker.consumer import Consumer
 
 from app.core.metrics import QUEUE
@@ -21,6 +24,8 @@ from app.infrastructure.task_queue import make_celery
 from app.worker.tasks import add_tasks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery import Celery
     from kombu.connection import Connection
 
@@ -37,6 +42,12 @@ QUIET = ("celery.worker.strategy", "celery.app.trace", "celery.worker.consumer")
 
 class PromptConsumer(Consumer):  # type: ignore[misc] # untyped
     """Consumes, and is back within a second of the broker. Celery's own waits grow to half a minute."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on
+        super().__init__(*arguments, **options)
+        # What kombu raises for a message that is none. It is gone from the queue then; without this, so is the worker.
+        known: tuple[type[BaseException], ...] = self.conninfo.connection_errors
+        self.connection_errors = (*known, ValueError, KeyError, TypeError)
 
     def ensure_connected(self, conn: Connection) -> Connection:
         """Connect, however often it takes, unless the worker is to stop."""
@@ -75,8 +86,24 @@ def make_worker_app(broker_url: str, work: Work) -> Celery:
     return celery
 
 
-def run_worker(celery: Celery) -> int:
-    """Consume until SIGTERM or SIGINT, which let the task under way end; return the exit code."""
+class PlainWorker(Worker):  # type: ignore[misc] # untyped
+    """A worker that prints nothing and that signals stop; Celery's would start again on SIGHUP, and talk."""
+
+    on_stop: Callable[[], None]
+
+    def install_platform_tweaks(self, worker: Worker) -> None:
+        """Let the task under way end on SIGTERM and SIGINT."""
+
+        def stop(*_: object) -> None:
+            state.should_stop = EX_OK
+            worker.on_stop()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+
+
+def run_worker(celery: Celery, on_stop: Callable[[], None]) -> int:
+    """Consume until SIGTERM or SIGINT; return the exit code. `on_stop` is called in the signal's handler."""
     # As root it warns of pickled messages; it is told to accept JSON alone.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     setup_logging.connect(_no_logging, weak=False)
@@ -85,13 +112,15 @@ def run_worker(celery: Celery) -> int:
         logger.setLevel(max(logger.getEffectiveLevel(), logging.INFO))
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    worker = celery.Worker(
+    worker = PlainWorker(
+        app=celery,
         queues=[QUEUE],
         quiet=True,
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
     )
+    worker.on_stop = on_stop
     worker.start()
     return int(worker.exitcode or 0)
 

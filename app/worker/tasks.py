@@ -49,6 +49,7 @@ def _task(asked: Asked, work: Work) -> Callable[[Task, str], None]:
         except DependencyUnavailableError as unavailable:
             time.sleep(PAUSE_S)
             raise Reject(str(unavailable), requeue=True) from unavailable
+        log.debug("task_done", task=str(asked))
 
     return run
 

@@ -28,6 +28,15 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def wide_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip that takes a second or two of work."""
+    folder = tmp_path_factory.mktemp("wide")
+    make_clip(folder / "second.mp4", seed=3, size=(1280, 720), seconds=1, sound=False)
+    ffmpeg("-stream_loop", 5, "-i", folder / "second.mp4", "-c", "copy", folder / "wide.mp4")
+    return folder / "wide.mp4"
+
+
+@pytest.fixture(scope="session")
 def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A minute of 1080p: minutes of work, made of one second by copying."""
     folder = tmp_path_factory.mktemp("long")

@@ -9,12 +9,17 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+from prometheus_client import CollectorRegistry
+
 from app.bucket import store_client
+from app.core.metrics import Metrics
+from app.infrastructure.broker import broker_guard
+from app.infrastructure.task_queue import PUBLISH_TIMEOUT_S, TaskQueue, classify_publish
 from app.seed.world import build_world
 from app.services.media import object_keys, source_key
 from tests.app.log_lines import checked_lines
@@ -22,7 +27,7 @@ from tests.app.servers import free_port
 from tests.app.system import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     import asyncpg
@@ -112,6 +117,17 @@ class Place:
             yield started
         finally:
             started.kill()
+
+    @asynccontextmanager
+    async def queue(self) -> AsyncIterator[TaskQueue]:
+        """Give a publisher of the test's own."""
+        metrics = Metrics(CollectorRegistry())
+        guard = broker_guard(metrics, timeout_s=PUBLISH_TIMEOUT_S, classify=classify_publish)
+        queue = TaskQueue(self.system.environment["BROKER_URL"], guard, metrics)
+        try:
+            yield queue
+        finally:
+            await queue.close()
 
     @contextmanager
     def worker(self, **environment: str) -> Iterator[Process]:
