@@ -11,14 +11,13 @@ import pytest
 from app.infrastructure.object_store import Digest, ObjectMissingError, ObjectStore
 from app.services.copy_back import Reconciled
 from tests.app.conftest import until
-from tests.app.services.stores import TYPE, body, made, put, storing
+from tests.app.services.stores import TYPE, body, made, pinned, put, storing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from app.core.config import Settings
     from app.core.metrics import Metrics
-    from app.services.storage import StorageService
     from tests.app.servers import Server
 
 pytestmark = pytest.mark.live
@@ -35,15 +34,6 @@ class MeddledStore(ObjectStore):
         if meddle is not None:
             await meddle(key)
         return await super().digest(key, size)
-
-
-async def pinned(storage: StorageService, key: str, file: object) -> None:
-    """Pin a file as an upload does while the store is away."""
-    storage._enabled = False
-    try:
-        assert await put(storage, key, file) == "local"  # type: ignore[arg-type] # a File
-    finally:
-        storage._enabled = True
 
 
 async def test_after_a_heal_everything_comes_to_the_store_and_nothing_stays_pinned(

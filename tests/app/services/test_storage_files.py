@@ -14,15 +14,13 @@ from app.infrastructure.object_file import DamagedError
 from app.infrastructure.object_store import CALL_TIMEOUT_S
 from app.services.storage import (
     PIECE_BYTES,
-    ObjectChangedError,
     ObjectMissingError,
-    RangeError,
     StorageService,
 )
 from chaos.toxiproxy.toxics import BlackholeToxic, LimitToxic
 from tests.app.conftest import state_of, until
 from tests.app.infrastructure.edge import edge_to
-from tests.app.services.stores import TYPE, body, made, put, request_context, storing
+from tests.app.services.stores import TYPE, body, made, pinned, put, request_context, storing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from app.core.metrics import Metrics
     from tests.app.infrastructure.edge import Edge
     from tests.app.servers import Server
-    from tests.app.services.stores import Stored
 
 __all__ = ["request_context"]
 
@@ -223,7 +220,7 @@ async def test_what_is_pinned_is_served_though_the_store_is_well(
     async with storing(object_store_process.address, settings, metrics) as stored:
         storage = stored.storage
         await stored.store.ensure_bucket()
-        await _pinned(stored, "thumbnails/1.png", file)
+        await pinned(stored.storage, "thumbnails/1.png", file)
         for read in (
             storage.open("thumbnails/1.png"),
             storage.open("thumbnails/1.png", 600_000, 10),
@@ -237,16 +234,6 @@ async def test_what_is_pinned_is_served_though_the_store_is_well(
         assert await storage.thumbnail("thumbnails/1.png") == (file.data, TYPE)
         assert (await storage.stat("thumbnails/1.png")).etag == file.checksum
         assert await storage.exists("thumbnails/1.png")
-
-
-async def _pinned(stored: Stored, key: str, file: object) -> None:
-    """Pin a file as an upload does while the store is away."""
-    storage = stored.storage
-    storage._enabled = False
-    try:
-        assert await put(storage, key, file) == "local"  # type: ignore[arg-type] # a File
-    finally:
-        storage._enabled = True
 
 
 async def test_what_is_nowhere_is_told_apart_from_what_cannot_be_had(
@@ -272,103 +259,6 @@ async def test_what_is_nowhere_is_told_apart_from_what_cannot_be_had(
         assert request_context.degraded == set()
 
 
-@pytest.mark.parametrize("pinned", [False, True])
-async def test_ranges_are_those_of_the_file(
-    object_store_process: Server,
-    settings: Settings,
-    metrics: Metrics,
-    tmp_path: Path,
-    *,
-    pinned: bool,
-) -> None:
-    """In the store or pinned: any slice, the end cut to the object's, a start behind it refused, an empty object."""
-    file, empty = made(tmp_path, 2 * PIECE_BYTES + 1), made(tmp_path, 0)
-    size = len(file.data)
-    async with storing(object_store_process.address, settings, metrics) as stored:
-        storage = stored.storage
-        await stored.store.ensure_bucket()
-        for key, each in (("a", file), ("empty", empty)):
-            await (_pinned(stored, key, each) if pinned else put(storage, key, each))
-        for start, length in (
-            (0, None),
-            (0, 1),
-            (PIECE_BYTES - 1, 2),
-            (size - 1, None),
-            (7, 10**9),
-        ):
-            stream = await storage.open("a", start, length)
-            expected = file.data[start:] if length is None else file.data[start : start + length]
-            assert (stream.start, stream.length) == (start, len(expected))
-            assert await body(stream) == expected
-        assert await body(await storage.open("empty")) == b""
-        for key, start in (("a", size), ("empty", 1)):
-            with pytest.raises(RangeError):
-                await storage.open(key, start)
-
-
-async def test_a_stream_goes_on_when_the_store_dies_under_it(
-    object_store_process: Server, settings: Settings, metrics: Metrics, tmp_path: Path
-) -> None:
-    """What was begun from the store is ended from the copy, byte for byte; without one it ends with an error."""
-    file, other = made(tmp_path, 4 * PIECE_BYTES), made(tmp_path, 9 * MIB)
-    async with storing(object_store_process.address, settings, metrics) as stored:
-        storage = stored.storage
-        await stored.store.ensure_bucket()
-        await put(storage, "small", file)
-        await put(storage, "large", other)
-        await until(lambda: storage._local.holds("small", file.checksum))
-        small, large = await storage.open("small"), await storage.open("large")
-        object_store_process.kill()
-
-        assert await body(small) == file.data
-        with pytest.raises(UnavailableError):
-            await body(large)
-
-
-async def test_a_stream_goes_on_when_its_pin_is_copied_away(
-    object_store_process: Server, settings: Settings, metrics: Metrics, tmp_path: Path
-) -> None:
-    """What was begun from the pin is ended from the store."""
-    file = made(tmp_path, 9 * MIB)
-    async with storing(object_store_process.address, settings, metrics) as stored:
-        await stored.store.ensure_bucket()
-        await _pinned(stored, "sources/1", file)
-        stream = await stored.storage.open("sources/1")
-        assert (await stored.storage.reconcile_once(1)).unpinned == 1
-
-        assert await body(stream) == file.data
-
-
-async def test_a_stream_never_mixes_two_versions(
-    object_store_process: Server, settings: Settings, metrics: Metrics, tmp_path: Path
-) -> None:
-    """An object that is replaced while it is read ends the stream with an error."""
-    before, after = made(tmp_path, 2 * PIECE_BYTES), made(tmp_path, 2 * PIECE_BYTES)
-    async with storing(object_store_process.address, settings, metrics) as stored:
-        await stored.store.ensure_bucket()
-        await put(stored.storage, "a", before)
-        stream = await stored.storage.open("a")
-        await put(stored.storage, "a", after)
-        with pytest.raises(ObjectChangedError):
-            await body(stream)
-
-
-async def test_what_is_read_becomes_a_copy(
-    object_store_process: Server, settings: Settings, metrics: Metrics, tmp_path: Path
-) -> None:
-    """A part of a small object read once from the store: with the store away all of it can be read."""
-    file = made(tmp_path, 2 * MIB)
-    async with storing(object_store_process.address, settings, metrics) as stored:
-        storage = stored.storage
-        await stored.store.ensure_bucket()
-        await stored.store.put("renditions/1/480p.mp4", file.data, TYPE)
-        assert (await storage.open("renditions/1/480p.mp4", 100, 10)).length == 10
-        await until(lambda: storage._local.total_bytes > 2 * MIB)
-        object_store_process.kill()
-
-        assert await body(await storage.open("renditions/1/480p.mp4")) == file.data
-
-
 async def test_what_was_deleted_is_nowhere(
     object_store_process: Server, settings: Settings, metrics: Metrics, tmp_path: Path
 ) -> None:
@@ -378,7 +268,7 @@ async def test_what_was_deleted_is_nowhere(
         storage = stored.storage
         await stored.store.ensure_bucket()
         await put(storage, "sources/1", file)
-        await _pinned(stored, "sources/2", file)
+        await pinned(stored.storage, "sources/2", file)
         await until(lambda: storage._local.holds("sources/1", file.checksum))
         for key in ("sources/1", "sources/2", "sources/1"):
             await storage.delete(key)
