@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastapi.responses import StreamingResponse
 
-from app.core.errors import NotFoundError, problem_response
+from app.core.errors import NotFoundError, UnavailableError, problem_response
 from app.infrastructure.object_store import ObjectMissingError
 from app.services.streaming import Form, Part, UnsatisfiableError, part_of
 
@@ -45,7 +45,10 @@ async def send_file(
     try:
         stream = await storage.open(form.key, whole.start, whole.length)
     except ObjectMissingError as error:
-        raise NotFoundError("this file is not there any more") from error
+        raise NotFoundError("this form of the video is not there any more") from error
+    if stream.size != form.size_bytes:
+        # What is kept is not what was promised: another version, which a range would mix up.
+        raise UnavailableError("this form of the video")
     return StreamingResponse(
         stream.chunks,
         HTTPStatus.OK if part is None else HTTPStatus.PARTIAL_CONTENT,

@@ -21,7 +21,7 @@ OPERATIONS = [(method.upper(), path) for path, item in DOCUMENT["paths"].items()
 PROTECTED = [(m, p) for m, p in OPERATIONS if DOCUMENT["paths"][p][m.lower()].get("security")]
 WITH_BODY = [(m, p) for m, p in OPERATIONS if "requestBody" in DOCUMENT["paths"][p][m.lower()]]
 NONE: Mapping[str, str] = {}
-TOO_LARGE = 1_000_000
+TOO_LARGE = 1_000_000_000
 MALFORMED = {
     "empty": b"",
     "cut off": b'{"username": ',
@@ -103,7 +103,8 @@ def test_body_that_is_too_large(method: str, path: str, api: Api) -> None:
 
     assert answer.status == 413
     assert answer.headers["content-type"] == PROBLEM
-    assert json.loads(answer.body)["correlation_id"] == answer.headers["x-request-id"]
+    if method != "HEAD":
+        assert json.loads(answer.body)["correlation_id"] == answer.headers["x-request-id"]
     assert "413" in SCHEMA[path][method].definition.raw["responses"]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyotp
 
 from tests.app.contract.api import ADMIN, CREATOR, LABELS, LOGIN, PASSWORD, WORLD, Api
+from tests.app.uploading import clip
 
 if TYPE_CHECKING:
     from schemathesis.core.transport import Response
@@ -46,6 +47,26 @@ class Session:
         self.ask(f"GET {API}/videos/{{video_id}}", **video)
         self.ask(f"GET {API}/videos/{{video_id}}/thumbnail", **video)
         self.ask(f"POST {API}/videos/{{video_id}}/views", **video)
+
+    def publish(self) -> None:
+        """Upload a video, look at it, delete it; watch one that is there."""
+        token = self.login(CREATOR.username)["access_token"]
+        receipt = self.ask(
+            f"POST {API}/videos",
+            token=token,
+            query={"title": "A small clip"},
+            headers={"Idempotency-Key": f"upload-{self.api.name}"},
+            media_type="application/octet-stream",
+            body=clip(),
+        ).json()
+        self.ask(f"GET {API}/videos/mine", token=token, query={"limit": 2})
+        own = {"path_parameters": {"video_id": receipt["video_id"]}}
+        self.ask(f"DELETE {API}/videos/{{video_id}}", token=token, **own)
+        video = {"path_parameters": {"video_id": str(WORLD.videos[0].id)}}
+        for method in ("GET", "HEAD"):
+            self.ask(f"{method} {API}/videos/{{video_id}}/stream", **video)
+        part = {"headers": {"Range": "bytes=0-99"}}
+        assert self.ask(f"GET {API}/videos/{{video_id}}/stream", **video, **part).status_code == 206
 
     def use_account(self) -> None:
         """Register, and use an account from login to logout."""
@@ -130,6 +151,7 @@ def test_every_operation_succeeds(api: Api) -> None:
     session.use_account()
     session.use_two_factors()
     session.administer()
+    session.publish()
     session.watch_live()
 
     assert session.asked == set(LABELS)

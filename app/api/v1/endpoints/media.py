@@ -11,20 +11,15 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
 
 from app.api.dependencies import CurrentCreator, UseServices, Viewer
 from app.api.openapi import problems
+from app.api.v1.files import send_file
 from app.api.v1.requests import NO_NUL, TITLE
-from app.core.errors import NotFoundError, UnavailableError, problem_response
-from app.infrastructure.object_store import ObjectMissingError
 from app.services.streaming import (
     Form,
-    Part,
     RenditionName,
-    UnsatisfiableError,
     matches,
-    part_of,
 )
 from app.services.upload import RefusedError, UploadReceipt, UploadRequest
 
@@ -150,35 +145,15 @@ async def stream_video(
     if_none_match: _IF_NONE_MATCH = None,
 ) -> Response:
     """Watch a video, or a part of it."""
-    form = await services.streaming.find(video_id, rendition, viewer and viewer.user_id)
+    form = await services.streaming.find(video_id, rendition, _id_of(viewer))
     if matches(if_none_match, form.etag):
         return _unchanged(form, viewer)
-    try:
-        part = part_of(form, range_, if_range)
-    except UnsatisfiableError:
-        return problem_response(
-            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-            "Range not satisfiable",
-            f"the range begins behind the end; there are {form.size_bytes} bytes",
-            headers={"Content-Range": f"bytes */{form.size_bytes}", "Accept-Ranges": "bytes"},
-        )
-    headers = _headers(form, viewer)
-    whole = part or Part(0, form.size_bytes)
-    headers["Content-Length"] = str(whole.length)
-    if part is not None:
-        last = part.start + part.length - 1
-        headers["Content-Range"] = f"bytes {part.start}-{last}/{form.size_bytes}"
-    try:
-        stream = await services.storage.open(form.key, whole.start, whole.length)
-    except ObjectMissingError as error:
-        raise NotFoundError(f"there is no video {video_id} in this form") from error
-    if stream.size != form.size_bytes:
-        raise UnavailableError("this form of the video")
-    return StreamingResponse(
-        stream.chunks,
-        HTTPStatus.OK if part is None else HTTPStatus.PARTIAL_CONTENT,
-        headers,
-        form.content_type,
+    return await send_file(
+        services.storage,
+        form,
+        range_header=range_,
+        if_range=if_range,
+        headers=_headers(form, viewer),
     )
 
 
@@ -195,11 +170,15 @@ async def describe_stream(
     if_none_match: _IF_NONE_MATCH = None,
 ) -> Response:
     """Tell size, type and tag of what would be watched."""
-    form = await services.streaming.find(video_id, rendition, viewer and viewer.user_id)
+    form = await services.streaming.find(video_id, rendition, _id_of(viewer))
     if matches(if_none_match, form.etag):
         return _unchanged(form, viewer)
     headers = {**_headers(form, viewer), "Content-Length": str(form.size_bytes)}
     return Response(headers=headers, media_type=form.content_type)
+
+
+def _id_of(viewer: Viewer) -> UUID | None:
+    return viewer.user_id if viewer is not None else None
 
 
 def _headers(form: Form, viewer: object) -> dict[str, str]:
