@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from app.seed.clips import make_clip
 from tests.app.worker.media import ffmpeg
-from tests.app.worker.world import Place
+from tests.app.worker.world import TITLE, Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,11 +52,9 @@ async def place(system: System, tmp_path: Path) -> AsyncIterator[Place]:
     database = await asyncpg.connect(url, timeout=5)
     try:
         await database.execute("TRUNCATE outbox, processing_effects, processings, uploads")
-        await database.execute(
-            "DELETE FROM videos WHERE status <> 'published' OR deleted_at IS NOT NULL"
-        )
         async with Redis.from_url(system.environment["BROKER_URL"]) as broker:
             await broker.flushdb()
         yield Place(system, tmp_path, database)
     finally:
+        await database.execute("DELETE FROM videos WHERE title = $1", TITLE)
         await database.close()

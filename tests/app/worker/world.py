@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 WITHIN_S = 15.0
 POLL_S = 0.02
+TITLE = "of a test of the work on videos"
 # Short, so that what waits for something to run out does not wait long.
 QUICK = {
     "PROCESSING_LEASE_S": "1.5",
@@ -160,8 +161,8 @@ class Place:
         async with self.database.transaction():
             await self.database.execute(
                 "INSERT INTO videos (id, owner_id, title, duration_s, size_bytes, content_type, checksum_sha256)"
-                " VALUES ($1, $2, 'a test', 0, $3, 'video/mp4', $4)",
-                *(video_id, build_world().users[0].id, len(source)),
+                " VALUES ($1, $2, $3, 0, $4, 'video/mp4', $5)",
+                *(video_id, build_world().users[0].id, TITLE, len(source)),
                 hashlib.sha256(source).hexdigest(),
             )
             await self.database.execute(
