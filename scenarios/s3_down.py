@@ -1,4 +1,4 @@
-"""The object store away: thumbnails come from local copies or a placeholder."""
+"""The object store away: thumbnails come from local copies or a placeholder, uploads wait in the local store."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from chaos.model.expectations import (
 )
 from chaos.model.faults import Refuse
 from chaos.model.scenario import Phase, Scenario
-from scenarios.system import EVERYDAY, THUMBNAIL
+from scenarios.system import CREATORS, NOTHING_LOST, THUMBNAIL, UPLOAD
 
 SCENARIO = Scenario(
     name="s3-down",
-    claim="While the object store refuses connections, thumbnails come from local copies and nothing else notices.",
-    load=EVERYDAY,
+    claim="While the object store refuses connections, thumbnails come from local copies and "
+    "uploads are kept locally; afterwards all of it is in the store, whole and once.",
+    load=CREATORS,
     phases=(
         Phase("warm-up", 3),
         Phase("baseline", 8),
@@ -27,8 +28,10 @@ SCENARIO = Scenario(
         SloHolds("availability"),
         SloHolds("latency-p95", phase="fault"),
         Degrades("storage", phase="fault", routes=(THUMBNAIL,), min_share=0.98),
+        Degrades("storage", phase="fault", routes=(UPLOAD,), min_share=0.8, max_bad_share=0.2),
         AlertFires("DependencyDown", labels=(("dependency", "s3"),), within_s=4),
         OtherAlertsSilent(),
-        RecoversWithin(3.0),
+        RecoversWithin(5.0),
+        *NOTHING_LOST,
     ),
 )

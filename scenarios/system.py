@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from chaos.model.expectations import InvariantHolds
 from chaos.model.scenario import AlertSpec, Load, System
 from chaos.model.slo import Slo
+from scenarios.invariants import INVARIANTS
+from scenarios.reads import READS, SETTLES
 
 WATCH = "/api/v1/videos/{video_id}"
 BROWSE = "/api/v1/videos"
 TRENDING = "/api/v1/videos/trending"
 THUMBNAIL = "/api/v1/videos/{video_id}/thumbnail"
 VIEW = "POST /api/v1/videos/{video_id}/views"
+UPLOAD = "POST /api/v1/videos"
+STREAM = "/api/v1/videos/{video_id}/stream"
+PLAYLIST = "/api/v1/live/{name}/index.m3u8"
+SEGMENT = "/api/v1/live/{name}/segments/{file}"
 LOGIN = "POST /api/v1/auth/login"
 CACHED = (WATCH, BROWSE, TRENDING)
 """The routes that are answered from the Redis cache when it is there."""
@@ -35,13 +42,21 @@ ALERTS = (
 SYSTEM = System(
     slos=(AVAILABILITY, LATENCY),
     alerts=ALERTS,
-    breakers=("redis-cache", "postgres", "s3"),
-    features=("cache", "storage", "auth"),
+    breakers=("redis-cache", "redis-broker", "postgres", "s3", "live-origin"),
+    features=("cache", "storage", "auth", "tasks", "live"),
     journeys=(
         *("watch_page", "browse", "trending", "thumbnail", "view"),
         *("login_code", "login_plain", "intruder", "replay", "guesser"),
+        *("upload", "upload_again", "upload_status", "watch_upload", "watch_range", "view_again"),
+        *("live_playlist", "live_segment"),
     ),
-    routes=(WATCH, BROWSE, TRENDING, THUMBNAIL, VIEW, LOGIN),
+    routes=(
+        *(WATCH, BROWSE, TRENDING, THUMBNAIL, VIEW, LOGIN),
+        *(UPLOAD, STREAM, PLAYLIST, SEGMENT),
+    ),
+    reads=READS,
+    settles=SETTLES,
+    invariants=INVARIANTS,
 )
 
 MIX = (
@@ -79,6 +94,35 @@ WRITERS = Load(
     ),
 )
 """Half of the arrivals write, so that an outage of the database cannot hide behind the cache."""
+
+CREATORS = Load(
+    rate_rps=150,
+    journeys=(
+        *(("watch_page", 0.37), ("trending", 0.07), ("browse", 0.07), ("thumbnail", 0.15)),
+        *(("view", 0.24), ("view_again", 0.01), ("watch_range", 0.047)),
+        *(("upload", 0.01), ("upload_again", 0.003), ("upload_status", 0.02)),
+        ("watch_upload", 0.01),
+    ),
+)
+"""Three clips in two seconds beside 150 readers and viewers: what one worker and an app can do on two cores."""
+
+AUDIENCE = Load(
+    rate_rps=150,
+    journeys=(
+        *((name, weight * 0.85) for name, weight in CREATORS.journeys),
+        *(("live_playlist", 0.08), ("live_segment", 0.07)),
+    ),
+)
+"""The same beside a channel that twelve viewers follow."""
+
+NOTHING_LOST = (
+    InvariantHolds("uploads-kept", min_count=30),
+    InvariantHolds("processed-once", min_count=30),
+    InvariantHolds("nothing-stray", min_count=30),
+    InvariantHolds("all-settled", min_count=30),
+    InvariantHolds("views-conserved", min_count=500),
+)
+"""What holds of every acknowledged write, whatever fails; fewer writes would prove little."""
 
 GATE = (
     *("steady-state", "redis-down", "redis-blackhole", "redis-paused"),

@@ -78,7 +78,12 @@ def breaker_opens(expectation: BreakerOpens, evidence: Evidence, _system: System
     """Judge how soon a breaker opened after the first call met the fault, and that it closed again."""
     name = f"breaker {expectation.breaker} opens"
     faults = injections_of(evidence, expectation.phase)
-    events = [e for e in evidence.log_events if e.fields.get("breaker") == expectation.breaker]
+    events = [
+        e
+        for e in evidence.log_events
+        if e.fields.get("breaker") == expectation.breaker
+        and expectation.component in {"", e.component}
+    ]
     asked = min((i.asked_s for i in faults), default=None)
     opened = [
         e.t_s

@@ -16,6 +16,10 @@ MAX_SEND_LAG_P99_MS = 50.0
 """10 % of the 500 ms latency SLO; past it a generator measures itself."""
 MAX_GENERATOR_CPU = 0.9
 MIN_SCRAPE_SHARE = 0.9
+HELD = ("kill", "pause")
+"""Faults during which the process itself cannot be scraped."""
+START_S = 3.0
+"""How long a component that was killed may be without an answer after its heal."""
 MAX_OTHERS_CPU = 0.1
 MIN_IDLE_CPU = 0.2
 """Others may use what the run leaves over; when they and the run fill the machine, latencies are the neighbours'."""
@@ -122,7 +126,11 @@ def _monitoring(evidence: Evidence, system: System) -> Finding:
             problems.append(f"{facts['evaluation_failures']:g} rule evaluations failed")
         if not facts.get("watchdog_delivered"):
             problems.append("the Watchdog was not delivered, so no alert could have been")
-        low = [f"{job} {v * 100:.0f} %" for job, v in shares.items() if v < MIN_SCRAPE_SHARE]
+        low = [
+            f"{job} {share * 100:.0f} %"
+            for job, share in shares.items()
+            if share < MIN_SCRAPE_SHARE - _held_share(evidence, job)
+        ]
         if not shares:
             problems.append("no scrape was counted")
         elif low:
@@ -152,6 +160,23 @@ def _scrape_shares(evidence: Evidence) -> dict[str, float]:
         for job, seen in facts.get("scrapes_seen", {}).items()
         if expected.get(job)
     }
+
+
+def _held_share(evidence: Evidence, job: str) -> float:
+    """Return for which part of the run a fault kept the component of a scrape job from answering.
+
+    A job is called like its component. What a fault takes away on purpose is no gap in the evidence.
+    """
+    _, end_s = evidence.plan.window(evidence.plan.phases[-1].name)
+    held_s = sum(
+        i.healed_s - i.confirmed_s + START_S
+        for i in evidence.injections
+        if i.target == job
+        and i.fault.get("kind") in HELD
+        and i.confirmed_s is not None
+        and i.healed_s is not None
+    )
+    return min(1.0, held_s / end_s) if end_s > 0 else 0.0
 
 
 def _views_agree(evidence: Evidence) -> Finding:

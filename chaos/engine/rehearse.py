@@ -52,6 +52,8 @@ def _names(scenario: Scenario, system: System, topology: Topology) -> None:
         check_target(fault, topology)
     for expectation in scenario.expectations:
         _expectation(expectation, system, where)
+        if isinstance(expectation, ex.BreakerOpens) and expectation.component:
+            topology.component(expectation.component)
         if isinstance(expectation, ex.InvariantHolds):
             _invariant(system.invariant(expectation.name), system, topology)
         if isinstance(expectation, ex.AlertFires):

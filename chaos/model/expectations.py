@@ -70,11 +70,15 @@ class LatencyRatio:
 
 @dataclass(frozen=True, slots=True)
 class BreakerOpens:
-    """The breaker opens within `within_s` of the first call that met the fault, and is closed again at the end."""
+    """The breaker opens within `within_s` of the first call that met the fault, and is closed again at the end.
+
+    With `component` it is that one's breaker: several may guard the same dependency, each with its own.
+    """
 
     breaker: str
     phase: str
     within_s: float
+    component: str = ""
 
 
 @dataclass(frozen=True, slots=True)

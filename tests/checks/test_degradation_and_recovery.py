@@ -70,6 +70,18 @@ def test_breaker_must_open_in_time_and_close_again() -> None:
     assert breaker_opens(claim, evidence(injections=()), SYSTEM).verdict is Verdict.INCONCLUSIVE
 
 
+def test_a_breaker_of_another_component_is_another_breaker() -> None:
+    """A worker's breaker that stayed open says nothing about the app's, and one that opened is not the app's."""
+    claim = BreakerOpens("cache", "fault", within_s=1.0)
+    worker = LogEvent(33.5, "worker", "breaker_opened", {"breaker": "cache"})
+    both = evidence(log_events=(*evidence().log_events, worker))
+    of_app, of_worker = (replace(claim, component=name) for name in ("app", "worker"))
+
+    assert breaker_opens(of_app, both, SYSTEM).verdict is Verdict.PASS
+    assert breaker_opens(of_worker, both, SYSTEM).verdict is Verdict.FAIL
+    assert breaker_opens(claim, both, SYSTEM).verdict is Verdict.FAIL
+
+
 def test_recovery_is_the_end_of_the_last_unhealthy_half_second() -> None:
     """Degraded arrivals up to 1.4 s after the heal measure as 1.5 s."""
     rows = arrivals()

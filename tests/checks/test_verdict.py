@@ -89,6 +89,31 @@ def test_unsound_evidence_is_inconclusive(changes: dict[str, Any]) -> None:
     assert verdict(**changes) is Verdict.INCONCLUSIVE
 
 
+@pytest.mark.parametrize(
+    ("kind", "target", "failed", "expected"),
+    [
+        ("kill", "worker", 80, Verdict.PASS),
+        ("pause", "worker", 80, Verdict.PASS),
+        ("kill", "worker", 130, Verdict.INCONCLUSIVE),
+        ("kill", "other", 80, Verdict.INCONCLUSIVE),
+        ("refuse", "worker", 80, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_scrapes_that_a_fault_took_away_are_no_gap(
+    kind: str, target: str, failed: int, expected: Verdict
+) -> None:
+    """A component that was killed or paused for half of the run cannot be scraped then; all else is a gap."""
+    fault = {"kind": kind, "target": target}
+    plan = evidence().plan
+    phases = tuple(replace(p, faults=(fault,)) if p.faults else p for p in plan.phases)
+    injection = replace(evidence().injections[0], fault=fault, target=target)
+    scrapes = {f"scrapes_{what}": {"worker": 160} for what in ("expected", "seen")}
+    monitoring = {**evidence().monitoring, **scrapes, "scrapes_failed": {"worker": failed}}
+    changes = {"injections": (injection,), "monitoring": monitoring}
+
+    assert verdict(plan=replace(plan, phases=phases), **changes) is expected
+
+
 def test_a_broken_claim_on_sound_evidence_fails() -> None:
     """Errors in the fault phase are a FAIL when the fault was witnessed."""
     assert verdict(arrivals=arrivals(classes={"fault": "error"})) is Verdict.FAIL
