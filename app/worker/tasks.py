@@ -47,6 +47,7 @@ def _task(asked: Asked, work: Work) -> Callable[[Task, str], None]:
         except StoppedError as stopped:
             raise Reject(str(stopped), requeue=True) from stopped
         except DependencyUnavailableError as unavailable:
+            log.debug("task_given_back", task=str(asked), reason=unavailable.reason)
             time.sleep(PAUSE_S)
             raise Reject(str(unavailable), requeue=True) from unavailable
         log.debug("task_done", task=str(asked))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import signal
@@ -190,6 +191,13 @@ class Place:
             if time.monotonic() > ends_at:
                 raise AssertionError("\n".join(p.text() for p in watched) or "not ended")
             time.sleep(POLL_S)  # noqa: ASYNC251 - nothing else runs in this loop
+        return await self.status(video_id)
+
+    async def ended_aside(self, video_id: UUID) -> str:
+        """Wait likewise, while the work is done in this very loop."""
+        async with asyncio.timeout(WITHIN_S):
+            while await self.status(video_id) == "processing":  # noqa: ASYNC110 - a row
+                await asyncio.sleep(POLL_S)
         return await self.status(video_id)
 
     def objects_of(self, video_id: UUID) -> set[str]:
