@@ -221,6 +221,28 @@ async def test_a_stop_that_the_origin_did_not_hear_is_made_up_for(
     assert shows(await playlist(app, "two")) == "vod"
 
 
+async def test_a_recording_comes_while_the_store_is_away(app: FastAPI, system: System) -> None:
+    """A channel that is stopped while the store is dead has its recording kept here, and shows it."""
+    owner = await creator(app, 9)
+    assert (await owner.send("PUT", "/live/channels/four")).status == 200
+    await asyncio.sleep(1.2)  # something to record
+    system.object_store.kill()
+    try:
+        recording_id = (await _stopped(owner, "four"))["recording_id"]
+
+        async def kept() -> bool:
+            return await _video_of(system, "four") is not None
+
+        await until(kept)
+        answer = await playlist(app, "four")
+        assert (shows(answer), named(answer)) == ("vod", [f"{recording_id}.mp4"])
+        media = await segment(app, "four", named(answer)[0])
+        assert (media.status, media.body[4:8]) == (200, b"ftyp")
+        assert media.headers["x-degraded"] == "storage"
+    finally:
+        system.object_store.start()
+
+
 async def test_a_recording_that_was_deleted_does_not_come_back(
     app: FastAPI, system: System
 ) -> None:
