@@ -76,6 +76,10 @@ class World:
         """Answer a scrape of the exporter: the servers themselves are always up."""
         return web.Response(text="redis_up 1\npg_up 1\n")
 
+    async def beside(self, _request: web.Request) -> web.Response:
+        """Answer a scrape of worker or relay, which no rule asks yet."""
+        return web.Response(text="outbox_pending 0\n")
+
 
 @dataclass(frozen=True, slots=True)
 class Living:
@@ -100,7 +104,9 @@ async def living(folder: Path, time_scale: float) -> AsyncIterator[Living]:
             "prometheus:9090": f"127.0.0.1:{free_port()}",
             "alertmanager:9093": f"127.0.0.1:{free_port()}",
         }
+        beside = await _serve(exits, world.beside)
         places = {"app:9000": app, "exporter:9100": exporter, **ports}
+        places |= {"worker:9000": beside, "relay:9000": beside}
         write_files(folder, MonitoringRender(time_scale, sink.address), places)
         history = backfill_openmetrics(
             time_scale, time.time(), rate_rps=RPS, targets={"api": app, "exporter": exporter}
