@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -274,18 +274,22 @@ def _check_bytes(metadata: dict[str, Any], arrays: bytes) -> None:
 
 def _read_arrays(content: bytes) -> tuple[Floats, Floats]:
     try:
-        # Pickles could run code. What is compressed could grow to any size.
+        # What is compressed could grow to any size.
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAYS_BYTES:
-                raise ValueError("too large")
+            total = sum(entry.file_size for entry in archive.infolist())
+        # Pickles could run code.
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            weights, popularity = arrays["weights"], arrays["popularity"]
+            read = [arrays[name] for name in ("weights", "popularity") if total <= MAX_ARRAYS_BYTES]
     except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise ArtefactError(
             Fault.UNREADABLE, f"the arrays cannot be read ({type(error).__name__})"
         ) from None
-    if weights.dtype != np.float32 or popularity.dtype != np.float32:
-        raise ArtefactError(Fault.UNREADABLE, "the arrays are not of 32-bit floats")
+    if not read or any(array.dtype != np.float32 for array in read):
+        raise ArtefactError(
+            Fault.UNREADABLE,
+            f"the arrays must be of 32-bit floats and have at most {MAX_ARRAYS_BYTES} bytes",
+        )
+    weights, popularity = read
     return weights, popularity
 
 
@@ -309,5 +313,5 @@ def _check(model: Model, now: datetime, max_age: timedelta) -> None:
         )
 
 
-def _is_version(value: object) -> bool:
+def _is_version(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and _VERSION.fullmatch(value) is not None

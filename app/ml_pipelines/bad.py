@@ -120,15 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Deploy what was asked for; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m app.ml_pipelines.bad", description=__doc__)
     parser.add_argument("kind", choices=[*Bad, "restore"])
-    folder = os.environ.get("MODEL_DIR")
-    parser.add_argument("--dir", type=Path, default=folder, required=folder is None)
+    default = os.environ.get("MODEL_DIR")
+    parser.add_argument("--dir", default=default, required=default is None, help="or MODEL_DIR")
     parser.add_argument("--server", help="tell this server to load it, e.g. http://127.0.0.1:8700")
     given = parser.parse_args(arguments)
     try:
-        if given.kind == "restore":
-            version = restore(Path(given.dir))
-        else:
-            version = deploy_bad(Path(given.dir), Bad(given.kind))
+        folder, kind = Path(given.dir), given.kind
+        version = restore(folder) if kind == "restore" else deploy_bad(folder, Bad(kind))
         told = f", server answered {tell(given.server)}" if given.server else ""
     except (ArtefactError, OSError) as error:
         sys.stderr.write(f"{given.kind}: {error}\n")

@@ -7,10 +7,10 @@ so that the most watched videos alone are a poor guess, as on a real platform, a
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import log
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _FIRST_GENRE = 30.0
 _SECOND_GENRE = 9.0
 _FAVOURITE_MANNER = 4.0
 # Of how often all have seen a video only so much is passed on to those who have a taste.
-_POPULARITY_EXPONENT = 0.2
+_POPULARITY_EXPONENT = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _manner(video: SeedVideo) -> str:
 def _appeal(video: SeedVideo, taste: Taste) -> float:
     by_genre = {taste.first: _FIRST_GENRE, taste.second: _SECOND_GENRE}.get(genre(video), 1.0)
     by_manner = _FAVOURITE_MANNER if _manner(video) == taste.manner else 1.0
-    return by_genre * by_manner * max(video.views, 1) ** _POPULARITY_EXPONENT
+    return by_genre * by_manner * math.pow(max(video.views, 1), _POPULARITY_EXPONENT)
 
 
 def _watches(
@@ -101,7 +101,9 @@ def _watches(
     """Draw videos without putting any back, each by its weight (Efraimidis and Spirakis), and when they were seen."""
     count = min(MAX_WATCHES, max(MIN_WATCHES, round(dice.gauss(16, 5))))
     # 1 - random() is never 0.
-    keys = [(log(1.0 - dice.random()) / _appeal(video, taste), n) for n, video in enumerate(videos)]
+    keys = [
+        (math.log(1.0 - dice.random()) / _appeal(video, taste), n) for n, video in enumerate(videos)
+    ]
     chosen = [videos[n] for _, n in sorted(keys, reverse=True)[:count]]
     watches = [_watch(user, video, dice) for video in chosen]
     return sorted(watches, key=lambda watch: (watch.watched_at, watch.video_id))

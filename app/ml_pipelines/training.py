@@ -141,7 +141,9 @@ def _seen(histories: Sequence[Sequence[int]], items: int) -> Floats:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, write and deploy; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m app.ml_pipelines.training", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m app.ml_pipelines.training", description=__doc__
+    )
     parser.add_argument("--out", type=Path, required=True, help="the folder of the artefacts")
     parser.add_argument("--seed", type=int, default=SEED, help="of the watch history")
     given = parser.parse_args(arguments)
@@ -151,7 +153,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write(given.out, model)
         deploy(given.out, model.version, good=True)
     except OSError as error:
-        sys.stderr.write(f"--out {given.out}: {error.strerror}; name a folder that can be written\n")
+        sys.stderr.write(
+            f"--out {given.out}: {error.strerror}; name a folder that can be written\n"
+        )
         return 2
     figures = model.figures
     sys.stdout.write(
