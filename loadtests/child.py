@@ -28,18 +28,17 @@ from loadtests.journeys import journey
 from loadtests.ledger import Ledger, close_ledger
 from loadtests.open_loop import CLIENT_LIMIT_S, MAX_IN_FLIGHT, Dispatcher, OpenLoopUser
 from loadtests.prepare import prepared
+from loadtests.studio import keep_renewed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from chaos.model.schedule import Due
-    from loadtests.studio import Tokens
     from loadtests.world import World
 
 GO_WITHIN_S = 60.0
 LOOK_FOR_GO_S = 0.01
 LOOK_FOR_PARENT_S = 0.25
-LOOK_AT_TOKENS_S = 10.0
 FILES_BESIDE = 256
 """Open files that are no arrivals: libraries, the ledger, pipes."""
 OVERTIME_S = 10.0
@@ -125,7 +124,7 @@ def run(folder: Path, host: str) -> None:
     kinds = [journey(name) for name in {d.journey for d in due}]
     world = prepared(host, kinds)
     if world.studio is not None:
-        gevent.spawn(_renew, world.studio.tokens)
+        gevent.spawn(keep_renewed, world.studio.tokens, gevent.sleep)
     with Ledger.create(folder) as ledger:
         load = Load(folder, host, due, world, ledger, stop)
         _write(folder / "load.ready", {"pid": os.getpid(), "intended": len(due)})
@@ -145,13 +144,6 @@ def _wait_for_go(path: Path, stop: Event) -> float | None:
         with contextlib.suppress(OSError, ValueError, KeyError):
             return float(json.loads(path.read_text())["anchor_monotonic"])
     raise HarnessError(f"{path} did not come within {GO_WITHIN_S:g} s; did the engine die?")
-
-
-def _renew(tokens: Tokens) -> None:
-    """Keep the tokens of the creators good for as long as the load lives."""
-    while True:
-        gevent.sleep(LOOK_AT_TOKENS_S)
-        tokens.renew()
 
 
 def _die_with(parent: int) -> None:

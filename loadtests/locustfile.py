@@ -22,7 +22,7 @@ import time
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from locust import FastHttpUser, between, events, task
@@ -34,18 +34,21 @@ from chaos.model.schedule import Due
 from loadtests import faults_tab
 from loadtests.control import Control
 from loadtests.endless import MIN_RATE_RPS, endless
+from loadtests.journeys import journey
 from loadtests.open_loop import CLIENT_LIMIT_S, CONNECT_LIMIT_S, Dispatcher, OpenLoopUser
+from loadtests.prepare import prepared
 from loadtests.recent import Recent
-from loadtests.world import World, fetch_world
+from loadtests.studio import keep_renewed
+
+if TYPE_CHECKING:
+    from loadtests.world import World
 
 log = logging.getLogger("loadtests")
 
 MIX = (
-    ("watch_page", 0.50),
-    ("trending", 0.10),
-    ("browse", 0.10),
-    ("thumbnail", 0.20),
-    ("view", 0.10),
+    *(("watch_page", 0.45), ("trending", 0.10), ("browse", 0.10), ("thumbnail", 0.18)),
+    *(("view", 0.10), ("watch_range", 0.045), ("upload", 0.005), ("upload_status", 0.01)),
+    ("watch_upload", 0.01),
 )
 DEFAULT_RATE_RPS = 100.0
 DEFAULT_RUN_TIME = "10m"
@@ -54,7 +57,15 @@ ROOT = Path(__file__).resolve().parent.parent
 RECENT = Recent()
 FETCHING = Lock()
 """Users start together; the first one learns the world for all."""
-world_of = lru_cache(maxsize=4)(fetch_world)
+
+
+@lru_cache(maxsize=4)
+def world_of(host: str) -> World:
+    """Return the world behind a host, prepared for every journey of the mix."""
+    world = prepared(host, (journey(name) for name, _ in MIX))
+    if world.studio is not None:
+        gevent.spawn(keep_renewed, world.studio.tokens, gevent.sleep)
+    return world
 
 
 class OpenLoop(OpenLoopUser):

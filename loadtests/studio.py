@@ -30,6 +30,7 @@ RENEW_BEFORE_S = 120.0
 """How long before its end a token is replaced: several tries fit into it."""
 AGAIN_AFTER_S = 3.0
 """An upload this old has had its answer, or its client has given up: only then does a client try again."""
+LOOK_AT_TOKENS_S = 10.0
 REMEMBERED = 256
 CLIP_S = 2
 CLIP_WITHIN_S = 20.0
@@ -98,6 +99,13 @@ class Tokens:
                 f"{username} could not log in: {error}; seed the system (`python -m app.seed`)"
             ) from error
         self._tokens[username] = (token, began + lives_s)
+
+
+def keep_renewed(tokens: Tokens, sleep: Callable[[float], object]) -> None:
+    """Keep tokens good for ever, in a greenlet of its own whose `sleep` lets others run."""
+    while True:
+        sleep(LOOK_AT_TOKENS_S)
+        tokens.renew()
 
 
 @dataclass(slots=True)
