@@ -210,9 +210,10 @@ def server_outcomes(first: list[Sample], last: list[Sample]) -> dict[str, float]
 
 
 def write_samples(path: Path, samples: list[Sample]) -> None:
-    """Write samples as `samples.parquet`."""
+    """Write samples as `samples.parquet`; more may be added meanwhile, by probes that go on."""
     import pandas as pd  # noqa: PLC0415 (0.5 s of import that a run pays while it waits anyway)
 
+    samples = samples.copy()
     columns = {
         "name": [s.name for s in samples],
         "labels": [s.labels for s in samples],

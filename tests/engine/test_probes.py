@@ -6,17 +6,27 @@ import asyncio
 import contextlib
 import json
 import math
+import threading
 import time
 from typing import TYPE_CHECKING, cast
 
+import pandas as pd
 from aiohttp import web
 
 from chaos.checks.responsiveness import PROBE_LATENCY, PROBE_OWN_LAG
 from chaos.engine.logs import _events, _json_lines
-from chaos.engine.probes import LoopLag, Probes, Sample, parse_metrics, server_outcomes
+from chaos.engine.probes import (
+    LoopLag,
+    Probes,
+    Sample,
+    parse_metrics,
+    server_outcomes,
+    write_samples,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     from chaos.runtime.base import Stack
 
@@ -152,3 +162,14 @@ def test_the_probers_own_lag_is_seen() -> None:
 
     assert blocked >= 0.19
     assert after == 0
+
+
+def test_samples_that_come_while_others_are_written_do_no_harm(tmp_path: Path) -> None:
+    """Probes go on until the end, so the list grows while its columns are built: each file is whole."""
+    samples = [Sample("a", "{}", 0.0, 1.0)] * 20_000
+    adding = threading.Thread(target=lambda: [samples.append(samples[0]) for _ in range(400_000)])
+    adding.start()
+    for _ in range(3):
+        write_samples(tmp_path / "samples.parquet", samples)
+        assert len(pd.read_parquet(tmp_path / "samples.parquet")) >= 20_000
+    adding.join(30)
