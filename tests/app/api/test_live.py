@@ -3,91 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from app.infrastructure.live_origin import CALL_TIMEOUT_S
-from app.seed.world import build_world
-from app.services.channels import MAX_PER_OWNER
-from tests.app.api.asgi import Answer, call
-from tests.app.people import Person, visitor
+from tests.app.api.asgi import call
+from tests.app.api.channels import (
+    DEMO,
+    STUDIO,
+    creator,
+    is_live,
+    named,
+    playlist,
+    sample,
+    segment,
+    shows,
+    until,
+)
 from tests.app.servers import free_port
 from tests.app.system import query, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from uuid import UUID
 
     from fastapi import FastAPI
 
     from app.services.live import LiveService
+    from tests.app.people import Person
     from tests.app.system import System
 
-WORLD = build_world()
-DEMO, STUDIO = WORLD.channels
-CREATORS = [user.username for user in WORLD.users if user.role == "creator"]
-PLAYLIST = "application/vnd.apple.mpegurl"
-WAIT_S = 20.0
 LATE_S = 0.5
 """What a busy machine may add to a limit."""
 MANY = 30
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until `condition` holds; fail when it does not come true in time."""
-    async with asyncio.timeout(WAIT_S):
-        while not await condition():  # noqa: ASYNC110 - another process sets no event
-            await asyncio.sleep(0.05)
-
-
-async def creator(app: FastAPI, number: int) -> Person:
-    """Return one of the creators, logged in."""
-    person = Person(app, CREATORS[number])
-
-    async def arrived() -> bool:
-        # A machine that is busy with other tests may make the database late, which is not the claim here.
-        return (await person.log_in()).status == 200
-
-    await until(arrived)
-    return person
-
-
-async def playlist(app: FastAPI, name: str) -> Answer:
-    """Ask for a channel's playlist."""
-    return await call(app, "GET", f"/api/v1/live/{name}/index.m3u8")
-
-
-async def segment(app: FastAPI, name: str, file: str, **headers: str) -> Answer:
-    """Ask for a file of a channel."""
-    path = f"/api/v1/live/{name}/segments/{file}"
-    return await call(app, "GET", path, headers=list(headers.items()))
-
-
-def named(answer: Answer) -> list[str]:
-    """Return the files that a playlist names."""
-    return re.findall(r"^segments/([^/\n]+)$", answer.body.decode(), re.MULTILINE)
-
-
-def shows(answer: Answer) -> str:
-    """Return what an answer is: live, vod, or its status; with a star when it is degraded."""
-    kind = str(answer.status)
-    if answer.status == 200:
-        assert answer.headers["content-type"] == PLAYLIST
-        kind = "vod" if b"#EXT-X-ENDLIST" in answer.body else "live"
-    return kind + ("*" if answer.headers.get("x-degraded") == "live" else "")
-
-
-def sample(app: FastAPI, name: str, /, **labels: str) -> float:
-    """Return one metric."""
-    return app.state.metrics.registry.get_sample_value(name, labels) or 0.0
-
-
-async def is_live(app: FastAPI, name: str) -> bool:
-    """Tell whether a channel's own playlist is shown."""
-    return shows(await playlist(app, name)) == "live"
 
 
 @pytest.fixture
@@ -328,100 +277,3 @@ async def test_switched_off(system: System) -> None:
         assert (await playlist(app, "never")).status == 404
         assert (await owner.send("DELETE", "/live/channels/never")).status == 404
         assert asked == []
-
-
-async def test_who_may(app: FastAPI) -> None:
-    """Only creators start channels, only owners start and stop theirs, and nobody has more than a few."""
-    owner, other, viewer = await creator(app, 5), await creator(app, 6), visitor(app)
-    await viewer.arrive()
-    for method in ("PUT", "DELETE"):
-        path = f"/live/channels/{STUDIO.name}"
-        assert (await call(app, method, f"/api/v1{path}")).status == 401
-        assert (await viewer.send(method, path)).status == 403
-        assert (await other.send(method, path)).status == 403
-    assert (await owner.send("PUT", "/live/channels/channels")).status == 409
-    for number in range(MAX_PER_OWNER):
-        assert (await owner.send("PUT", f"/live/channels/mine-{number}")).status == 200
-        assert (await owner.send("DELETE", f"/live/channels/mine-{number}")).status == 202
-    assert (await owner.send("PUT", "/live/channels/one-too-many")).status == 409
-    assert (await owner.send("PUT", "/live/channels/mine-0")).status == 200
-    assert (await other.send("DELETE", "/live/channels/mine-0")).status == 403
-    assert await is_live(app, "mine-0")
-    assert (await owner.send("DELETE", "/live/channels/mine-0")).status == 202
-    assert (await call(app, "GET", "/api/v1/live/one-too-many")).status == 404
-
-
-async def test_a_creator_of_yesterday_starts_nothing(app: FastAPI, system: System) -> None:
-    """The role that counts is that of now, not that of the token."""
-    person = await creator(app, 7)
-    role = "UPDATE users SET role = $2 WHERE username = $1"
-    await query(system, role, person.username, "viewer")
-    try:
-        assert (await person.send("PUT", "/live/channels/late")).status == 403
-    finally:
-        await query(system, role, person.username, "creator")
-
-
-HOSTILE = (
-    "..",
-    "%2e%2e",
-    "One",
-    "-one",
-    "one two",
-    "one.",
-    "one%00",
-    "a" * 64,
-    "öne",
-    "*",
-    "{name}",
-)
-HOSTILE_FILES = (
-    *("1.mp4", "1.ts.tmp", "x.ts", "-1.ts", "1" * 21 + ".ts", "..%2f1.ts", "1.ts%00", "1.TS"),
-    *("index.m3u8", "channel.json", f"{DEMO.recording_id}.MP4", f"{DEMO.recording_id}", "٣.ts"),
-)
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-async def test_hostile_names(app: FastAPI, live: LiveService, name: str) -> None:
-    """A name of another form never reaches the origin or the database: 404 or 422."""
-    asked: list[object] = []
-    live._origin._ask = asked.append  # type: ignore[method-assign,assignment]
-    owner = await creator(app, 8)
-    answers = [
-        await owner.send("PUT", f"/live/channels/{name}"),
-        await owner.send("DELETE", f"/live/channels/{name}"),
-        await playlist(app, name),
-        await segment(app, name, "1.ts"),
-        await call(app, "GET", f"/api/v1/live/{name}"),
-    ]
-
-    assert {answer.status for answer in answers} <= {404, 422}
-    assert asked == []
-
-
-@pytest.mark.parametrize("file", HOSTILE_FILES)
-async def test_hostile_files(app: FastAPI, live: LiveService, file: str) -> None:
-    """A file of another form never reaches the origin or the store: 404 or 422."""
-    asked: list[object] = []
-    live._origin._ask = asked.append  # type: ignore[method-assign,assignment]
-    assert (await segment(app, DEMO.name, file)).status in {404, 422}
-    assert asked == []
-
-
-async def test_channels_are_listed_by_name(app: FastAPI) -> None:
-    """Following the cursors meets every channel once, in order, and never more than was asked for at a time."""
-    names: list[str] = []
-    cursor = ""
-    while True:
-        answer = await call(app, "GET", f"/api/v1/live/channels?limit=1{cursor}")
-        page = answer.json()
-        names += [item["name"] for item in page["items"]]
-        assert len(page["items"]) <= 1
-        if page["next_cursor"] is None:
-            break
-        cursor = f"&cursor={page['next_cursor']}"
-
-    assert names == sorted(set(names))
-    assert {DEMO.name, STUDIO.name} <= set(names)
-    for query_string in ("limit=0", "limit=101", "cursor=..", "cursor=" + "a" * 64):
-        assert (await call(app, "GET", f"/api/v1/live/channels?{query_string}")).status == 422
