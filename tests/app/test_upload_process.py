@@ -180,7 +180,6 @@ def test_memory(system: System, tmp_path: Path) -> None:
         peak = _kilobytes(process, "VmHWM")
 
     assert (status, orjson.loads(answer)["size_bytes"]) == (202, LARGE)
-    print(f"grew by {(peak - before) / 1024:.1f} MB")
     assert peak - before < MAX_GROWTH_KB, f"{(peak - before) / 1024:.1f} MB"
     assert _traces(system, key) == ACCEPTED
 

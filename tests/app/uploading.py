@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import http.client
 import socket
@@ -26,7 +27,7 @@ from tests.app.api.asgi import Answer, call
 from tests.app.system import query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from fastapi import FastAPI
     from pydantic import SecretStr
@@ -92,6 +93,16 @@ async def upload(
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }
     return await call(app, "POST", path, headers=list(sent.items()), body=body)
+
+
+async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Ask until the answer is another than "try again": machines that test are busy machines."""
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            answer = await ask()
+            if answer.status not in {503, 504}:
+                return answer
+            await asyncio.sleep(0.05)
 
 
 @dataclass(frozen=True)
