@@ -284,7 +284,8 @@ def _read_arrays(content: bytes) -> tuple[Floats, Floats]:
         raise ArtefactError(
             Fault.UNREADABLE, f"the arrays cannot be read ({type(error).__name__})"
         ) from None
-    if not read or any(array.dtype != np.float32 for array in read):
+    # An entry that is no array comes back as its bytes.
+    if not read or any(getattr(array, "dtype", None) != np.float32 for array in read):
         raise ArtefactError(
             Fault.UNREADABLE,
             f"the arrays must be of 32-bit floats and have at most {MAX_ARRAYS_BYTES} bytes",

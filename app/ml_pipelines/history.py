@@ -39,7 +39,7 @@ _FIRST_GENRE = 30.0
 _SECOND_GENRE = 9.0
 _FAVOURITE_MANNER = 4.0
 # Of how often all have seen a video only so much is passed on to those who have a taste.
-_POPULARITY_EXPONENT = 0.4
+_POPULARITY = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,31 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
-class Taste:
+class _Offer:
+    """A video, and what speaks for it."""
+
+    video: SeedVideo
+    genre: str
+    manner: str
+    pull: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Taste:
     """What somebody likes: two genres, the first one more, and one manner (the first word of a title)."""
 
     first: str
     second: str
     manner: str
+
+    def appeal(self, offer: _Offer) -> float:
+        """Return how much heavier than others a video weighs."""
+        weight = offer.pull
+        if offer.genre == self.first:
+            weight *= _FIRST_GENRE
+        elif offer.genre == self.second:
+            weight *= _SECOND_GENRE
+        return weight * _FAVOURITE_MANNER if offer.manner == self.manner else weight
 
 
 def build_history(world: World, seed: int = SEED) -> tuple[Watch, ...]:
@@ -67,44 +86,42 @@ def build_history(world: World, seed: int = SEED) -> tuple[Watch, ...]:
     Nobody watches a video twice, before it was published, or after `END`.
     """
     dice = random.Random(seed)  # noqa: S311  reproducible on purpose
-    manners = sorted({_manner(video) for video in world.videos})
+    offers = tuple(
+        _Offer(video, genre(video), _manner(video), math.pow(max(video.views, 1), _POPULARITY))
+        for video in world.videos
+    )
+    manners = sorted({offer.manner for offer in offers})
     return tuple(
         watch
         for user in world.accounts
-        for watch in _watches(user, _taste(dice, manners), world.videos, dice)
+        for watch in _watches(user, _taste(dice, manners), offers, dice)
     )
 
 
 def genre(video: SeedVideo) -> str:
-    """Return the genre of what a video is about. Raises KeyError for a title that is not of the seeded world."""
+    """Return the genre of what a video is about. Raises StopIteration for a title that is not of the seeded world."""
     return next(_GENRE_OF[subject] for subject in _GENRE_OF if video.title.endswith(f" {subject}"))
-
-
-def _taste(dice: random.Random, manners: list[str]) -> Taste:
-    first, second = dice.sample(sorted(GENRES), 2)
-    return Taste(first, second, dice.choice(manners))
 
 
 def _manner(video: SeedVideo) -> str:
     return video.title.split(" ", 1)[0]
 
 
-def _appeal(video: SeedVideo, taste: Taste) -> float:
-    by_genre = {taste.first: _FIRST_GENRE, taste.second: _SECOND_GENRE}.get(genre(video), 1.0)
-    by_manner = _FAVOURITE_MANNER if _manner(video) == taste.manner else 1.0
-    return by_genre * by_manner * math.pow(max(video.views, 1), _POPULARITY_EXPONENT)
+def _taste(dice: random.Random, manners: list[str]) -> _Taste:
+    first, second = dice.sample(sorted(GENRES), 2)
+    return _Taste(first, second, dice.choice(manners))
 
 
 def _watches(
-    user: SeedUser, taste: Taste, videos: tuple[SeedVideo, ...], dice: random.Random
+    user: SeedUser, taste: _Taste, offers: tuple[_Offer, ...], dice: random.Random
 ) -> list[Watch]:
     """Draw videos without putting any back, each by its weight (Efraimidis and Spirakis), and when they were seen."""
     count = min(MAX_WATCHES, max(MIN_WATCHES, round(dice.gauss(16, 5))))
     # 1 - random() is never 0.
     keys = [
-        (math.log(1.0 - dice.random()) / _appeal(video, taste), n) for n, video in enumerate(videos)
+        (math.log(1.0 - dice.random()) / taste.appeal(offer), n) for n, offer in enumerate(offers)
     ]
-    chosen = [videos[n] for _, n in sorted(keys, reverse=True)[:count]]
+    chosen = [offers[n].video for _, n in sorted(keys, reverse=True)[:count]]
     watches = [_watch(user, video, dice) for video in chosen]
     return sorted(watches, key=lambda watch: (watch.watched_at, watch.video_id))
 

@@ -1,0 +1,1 @@
+"""Claims about the model of recommendations and the server that answers with it."""
