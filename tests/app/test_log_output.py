@@ -120,7 +120,7 @@ def _watch_videos(client: Client) -> None:
     assert client.ask("GET", f"{API}/videos/{EMAIL}")[0] == 422
     assert client.ask("GET", f"/{EMAIL}/{ADDRESSES[0]}/123456/%5B{ADDRESSES[1]}%5D")[0] == 404
     assert client.ask("GET", f"{API}/videos?password={PASSWORD}&limit=many")[0] == 422
-    assert client.ask("DELETE", DETAIL)[0] == 405
+    assert client.ask("PUT", DETAIL)[0] == 405
     assert client.ask("BREW", DETAIL, token=BEARER)[0] == 400
     assert client.ask("PURGE", DETAIL, token=BEARER)[0] == 405
 
