@@ -123,11 +123,11 @@ ACCEPTED = Traces(0, 1, 1, 1, 1)
 async def traces(system: System, key: str, user: Any = CREATOR) -> Traces:
     """Look for an upload everywhere."""
     video = video_id(key, user)
-    numbers = [
+    intents, videos, tasks = [
         await query(system, f"SELECT count(*) FROM {table} WHERE {column} = $1", video)  # noqa: S608 - our own words
         for table, column in (("uploads", "video_id"), ("videos", "id"), ("outbox", "subject"))
     ]
-    return Traces(len(parts(system)), *numbers, _objects(system, video))
+    return Traces(len(parts(system)), intents, videos, tasks, _objects(system, video))
 
 
 def parts(system: System) -> list[Path]:
