@@ -242,7 +242,8 @@ def test_age_is_measured_from_training(artefacts: Path, model: Model) -> None:
     """A model is served up to its greatest age and not a moment longer."""
     age = timedelta(days=30)
 
-    assert load(artefacts, now=model.created_at + age, max_age=age)
+    read = load(artefacts, now=model.created_at + age, max_age=age)
+    assert read.version == model.version
     assert fault_of(artefacts, now=model.created_at + age + timedelta(seconds=1)) is Fault.STALE
 
 
