@@ -37,6 +37,7 @@ async def test_store_away_during_the_work(place: Place, wide_clip: Path) -> None
                 assert (line["reason"], line["stage"]) == ("unavailable", "download")
             place.system.object_store.start()
             assert await place.ended(video_id, worker, relay) == "published"
+            wait_until(lambda: bool(worker.events("video_processing_completed")), worker)
             [done] = worker.events("video_processing_completed")
             assert done["attempt"] == 1
     finally:

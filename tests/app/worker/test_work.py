@@ -34,6 +34,7 @@ async def test_from_row_to_public(place: Place, clip: Path) -> None:
     video_id = await place.upload(read(clip), correlation_id="the-request-that-asked")
     with place.worker() as worker, place.relay() as relay:
         assert await place.ended(video_id, worker, relay) == "published"
+        wait_until(lambda: bool(worker.events("video_processing_completed")), worker)
         told, relayed = worker.metrics(), relay.metrics()
         assert (worker.terminate(), relay.terminate()) == (0, 0)
 
@@ -150,7 +151,7 @@ async def test_messages_of_strangers(place: Place, clip: Path) -> None:
             await queue._redis.lpush(QUEUE, b"no message at all")
             await queue.publish("process_video", video_id, None)
         assert await place.ended(video_id, worker) == "published"
-        assert len(worker.events("task_refused")) == 2
+        wait_until(lambda: len(worker.events("task_refused")) == 2, worker)
 
 
 async def test_stopped_worker_finishes(place: Place, wide_clip: Path) -> None:
