@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from celery import Celery
-from kombu.exceptions import OperationalError
+from celery.exceptions import OperationalError
 
 from app.core.metrics import QUEUE
 from app.core.resilience.guard import DependencyUnavailableError, Reason, causes

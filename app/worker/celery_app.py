@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from celery import Celery
-    from kombu.connection import Connection
 
     from app.worker.tasks import Work
 
@@ -49,7 +48,7 @@ class PromptConsumer(Consumer):  # type: ignore[misc] # untyped
         known: tuple[type[BaseException], ...] = self.conninfo.connection_errors
         self.connection_errors = (*known, ValueError, KeyError, TypeError)
 
-    def ensure_connected(self, conn: Connection) -> Connection:
+    def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - kombu's connection, untyped
         """Connect, however often it takes, unless the worker is to stop."""
         waits = {"interval_start": RECONNECT_AFTER_S, "interval_step": RECONNECT_AFTER_S}
         waits["interval_max"] = RECONNECT_MAX_S
@@ -58,10 +57,31 @@ class PromptConsumer(Consumer):  # type: ignore[misc] # untyped
         log.info("broker_connected")
         return conn
 
+    def call_soon_ack(
+        self,
+        settle: Callable[..., Any],
+        logger: logging.Logger,
+        _errors: object,
+        **options: Any,  # noqa: ANN401 - passed on
+    ) -> None:
+        """Acknowledge a message or give it back; a broker that cannot be told is lost.
+
+        Celery writes a line and goes on. Its window of one message is full then for good, so it never asks for
+        another: the worker lives and does nothing.
+        """
+        try:
+            settle(logger, (), **options)
+        except self.connection_errors as error:
+            self.hub.call_soon(_raise, error)
+
     def on_connection_error_after_connected(self, exc: BaseException) -> None:
         """Say once that the broker was lost."""
         log.warning("broker_lost", error_type=type(exc).__name__)
         super().on_connection_error_after_connected(exc)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def make_worker_app(broker_url: str, work: Work) -> Celery:

@@ -374,7 +374,7 @@ async def _run(words: Sequence[str], folder: Path, limits: Limits) -> tuple[int,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        process_group=0,
+        start_new_session=True,  # a group of its own, which uvloop knows to make only so
     )
     assert process.stderr is not None  # noqa: S101 - it was asked for
     try:
