@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 MAX_UNDER_WAY = 256
 MAX_KEY = 255
+METHODS = frozenset({"GET", "POST", "DELETE"})
 ROUTES: tuple[Route, ...] = (
     *customers.ROUTES,
     *catalogue.ROUTES,
@@ -117,7 +118,8 @@ class Api:
         if answer.original:
             headers |= {"Idempotent-Replayed": "true", "Original-Request": answer.original}
             self._metrics.replayed.inc()
-        self._metrics.requests.labels(request.method, route, str(answer.status)).inc()
+        method = request.method if request.method in METHODS else "other"
+        self._metrics.requests.labels(method, route, str(answer.status)).inc()
         return web.Response(
             status=answer.status, text=answer.body, headers=headers, content_type="application/json"
         )
