@@ -69,9 +69,10 @@ class PromptConsumer(Consumer):  # type: ignore[misc] # untyped
         Celery writes a line and goes on. Its window of one message is full then for good, so it never asks for
         another: the worker lives and does nothing.
         """
+        lost: tuple[type[BaseException], ...] = self.connection_errors
         try:
             settle(logger, (), **options)
-        except self.connection_errors as error:
+        except lost as error:
             self.hub.call_soon(_raise, error)
 
     def on_connection_error_after_connected(self, exc: BaseException) -> None:
