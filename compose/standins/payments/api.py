@@ -154,10 +154,12 @@ class Api:
         encoded = request.rel_url.raw_query_string
         if request.method == "POST":
             encoded = "&".join(part for part in (encoded, await _body(request)) if part)
+        if not _is_text(request.path) or not _is_text(encoded):
+            raise ApiError(400, "The request is no valid UTF-8.")
         given = p.read(p.decode(encoded), route.fields, route.required)
         key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
-        if key and len(key) > MAX_KEY:
-            raise ApiError(400, f"Idempotency keys are at most {MAX_KEY} characters long.")
+        if key and (len(key) > MAX_KEY or not key.isascii()):
+            raise ApiError(400, f"Idempotency keys are at most {MAX_KEY} ASCII characters long.")
         same = json.dumps([request.method, request.path, given], sort_keys=True)
         # Keyed, because what was asked may hold a card's number and there are few of those.
         fingerprint = hmac.new(self._key, same.encode(), hashlib.sha256).hexdigest()
@@ -229,6 +231,11 @@ _SORRY = "An error occurred on our side. Whether the request was done is not kno
 def forget_old_keys(tx: Transaction) -> None:
     """Remove answers that are no longer replayed."""
     tx.connection.execute("DELETE FROM answers WHERE at <= ?", (tx.exact_now - KEPT_KEYS_S,))
+
+
+def _is_text(given: str) -> bool:
+    """Return whether there is no half of a character in it, as bytes that are no UTF-8 leave behind."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in given)
 
 
 async def _body(request: web.Request) -> str:

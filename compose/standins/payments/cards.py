@@ -113,7 +113,8 @@ def from_form(given: Params, year: int, month: int) -> Card:
     number = (given.get("number") or "").replace(" ", "")
     if not number.isdecimal() or not _luhn(number):
         raise _wrong("Your card number is incorrect.", "number", "incorrect_number")
-    expires = (given.get("exp_year") or 0, given.get("exp_month") or 0)
+    expires_in = given.get("exp_year") or 0
+    expires = (expires_in + (2000 if expires_in < 100 else 0), given.get("exp_month") or 0)  # noqa: PLR2004 - "40" is 2040
     if expires[0] < year:
         raise _wrong("Your card's expiration year is invalid.", "exp_year", "invalid_expiry_year")
     if expires < (year, month):

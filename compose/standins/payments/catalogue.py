@@ -89,6 +89,9 @@ def create_price(tx: Transaction, given: p.Params) -> Object:
     if given.get("unit_amount") is None:
         raise invalid("Missing required param: unit_amount.", "unit_amount", "parameter_missing")
     if given.get("product_data"):
+        if not given["product_data"].get("name"):
+            name = "product_data[name]"
+            raise invalid(f"Missing required param: {name}.", name, "parameter_missing")
         product = create_product(tx, given["product_data"])
     elif given.get("product"):
         product = tx.get("product", given["product"])

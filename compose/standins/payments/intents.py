@@ -112,6 +112,9 @@ def update(tx: Transaction, given: p.Params, one: str) -> Object:
     names = (*_PLAIN, "amount", "currency", "receipt_email", "setup_future_usage")
     metadata = p.merged(intent["metadata"], given.get("metadata"))
     intent.update({name: given[name] for name in names if name in given}, metadata=metadata)
+    for name in ("amount", "currency"):
+        if intent[name] is None:
+            raise invalid(f"Invalid {name}: it can not be unset.", name)
     _check_amount(intent["amount"], intent["currency"])
     _choose(tx, intent, given)
     return tx.save(intent)
@@ -204,7 +207,6 @@ def capture(tx: Transaction, given: p.Params, one: str) -> Object:
         )
     charge = tx.get("charge", intent["latest_charge"])
     settle(tx, charge, amount)
-    charge["amount_refunded"] = 0
     tx.emit("charge.captured", tx.save(charge))
     intent["metadata"] = p.merged(intent["metadata"], given.get("metadata"))
     intent.update(status="succeeded", amount_capturable=0, amount_received=amount)

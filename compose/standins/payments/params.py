@@ -18,6 +18,7 @@ MAX_FIELDS = 500
 MAX_DEPTH = 6
 MAX_TEXT = 5000
 MAX_LIST = 100
+MAX_INDEX_DIGITS = 4
 MAX_METADATA = 50
 MAX_METADATA_KEY = 40
 MAX_METADATA_TEXT = 500
@@ -147,7 +148,9 @@ def list_of(field: Field) -> Field:
     """Take a list, the items in the order of their numbers."""
 
     def take(value: object, name: str) -> list[object]:
-        if not isinstance(value, dict) or not all(key.isdecimal() for key in value):
+        if not isinstance(value, dict) or not all(
+            key.isdecimal() and len(key) <= MAX_INDEX_DIGITS for key in value
+        ):
             raise invalid("Invalid array", name)
         if len(value) > MAX_LIST:
             raise invalid(f"Invalid array; must have at most {MAX_LIST} items", name)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import pytest
 import stripe
 
+from compose.standins.payments.api import ROUTES
 from compose.standins.payments.faults import Faults
 from compose.standins.payments.subscriptions import later
 from tests.compose.payments.provider import KEY, Provider, raw
@@ -91,6 +95,52 @@ def test_bad_parameters_are_one_clear_refusal(provider: Provider, body: str) -> 
     status, _, answer = raw(provider.port, "POST", "/v1/payment_intents", body, FORM)
     assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
     assert not raw(provider.port, "GET", "/v1/payment_intents", headers=BEARER)[2]["data"]
+
+
+def test_whatever_is_asked_is_answered(client: StripeClient, provider: Provider) -> None:
+    """Every route, called with any of its parameters set to anything, is done or refused, and never breaks."""
+    dice = random.Random(7)  # noqa: S311 - the same calls in every run
+    customer = payer(client)
+    ids = [
+        *(customer.id, monthly(client), charged(client).id, "pm_card_visa", "plan"),
+        client.v1.subscriptions.create(
+            {"customer": customer.id, "items": [{"price": monthly(client)}]}
+        ).id,
+        client.v1.accounts.create({"type": "express"}).id,
+    ]
+    values = ["", "0", "1", "99", "true", "x", "usd", "month", "card", "9" * 5000, "\0", *ids]
+    for _ in range(500):
+        route = dice.choice(ROUTES)
+        path = route.path.format(*(dice.choice(ids) for _ in range(route.path.count("{}"))))
+        pairs = []
+        for name in {
+            *dice.sample(sorted(route.fields), min(4, len(route.fields))),
+            *route.required,
+        }:
+            tail = dice.choice(
+                ["", "", "[0]", "[a]", "[0][price]", "[enabled]", "[" + "9" * 5000 + "]"]
+            )
+            pairs.append((name + tail, dice.choice(values)))
+        form = urlencode(pairs)
+        body, query = (form, "") if route.method == "POST" else (None, f"?{form}")
+        status, _, answer = raw(provider.port, route.method, path + query, body, FORM)
+        assert status in (200, 400, 402, 404), (route, form, answer)
+
+
+def test_bytes_that_are_no_text_are_refused(provider: Provider) -> None:
+    """A path, a query, a form or a key that is no UTF-8 is one clear refusal."""
+    for line, more in (
+        (b"GET /v1/customers/\xff HTTP/1.1", b""),
+        (b"GET /v1/customers?email=\xff HTTP/1.1", b""),
+        (b"GET /v1/customers?email=%ff HTTP/1.1", b""),
+        (b"POST /v1/customers HTTP/1.1", b"Idempotency-Key: \xff\r\n"),
+    ):
+        with socket.create_connection(("127.0.0.1", provider.port), 10) as opened:
+            head = (
+                b"\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\nAuthorization: Bearer "
+            )
+            opened.sendall(line + head + KEY.encode() + b"\r\n" + more + b"\r\n")
+            assert opened.recv(1000).startswith((b"HTTP/1.1 400", b"HTTP/1.0 400")), line
 
 
 def test_a_large_body_is_refused(provider: Provider) -> None:
