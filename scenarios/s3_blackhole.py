@@ -5,14 +5,13 @@ from __future__ import annotations
 from chaos.model.expectations import (
     AlertFires,
     BreakerOpens,
-    Degrades,
     OtherAlertsSilent,
     RecoversWithin,
     SloHolds,
 )
 from chaos.model.faults import Blackhole
 from chaos.model.scenario import Phase, Scenario
-from scenarios.system import CREATORS, NOTHING_LOST, THUMBNAIL, UPLOAD
+from scenarios.system import CREATORS, NOTHING_LOST, THUMBNAILS_ARE_COPIES, UPLOADS_ARE_PINNED
 
 SCENARIO = Scenario(
     name="s3-blackhole",
@@ -29,8 +28,8 @@ SCENARIO = Scenario(
         SloHolds("availability"),
         SloHolds("latency-p95", phase="fault"),
         BreakerOpens("s3", phase="fault", within_s=2.0, component="app"),
-        Degrades("storage", phase="fault", routes=(THUMBNAIL,), min_share=0.95),
-        Degrades("storage", phase="fault", routes=(UPLOAD,), min_share=0.8, max_bad_share=0.2),
+        THUMBNAILS_ARE_COPIES,
+        UPLOADS_ARE_PINNED,
         AlertFires("DependencyDown", labels=(("dependency", "s3"),), within_s=4),
         OtherAlertsSilent(),
         RecoversWithin(5.0),

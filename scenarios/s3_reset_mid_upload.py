@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from chaos.model.expectations import (
-    Degrades,
     OtherAlertsSilent,
     RecoversWithin,
     SloHolds,
 )
 from chaos.model.faults import LimitBytes
 from chaos.model.scenario import Phase, Scenario
-from scenarios.system import CREATORS, NOTHING_LOST, UPLOAD
+from scenarios.system import CREATORS, NOTHING_LOST, UPLOADS_ARE_PINNED
 
 SCENARIO = Scenario(
     name="s3-reset-mid-upload",
@@ -26,7 +25,7 @@ SCENARIO = Scenario(
     expectations=(
         SloHolds("availability"),
         SloHolds("latency-p95", phase="fault"),
-        Degrades("storage", phase="fault", routes=(UPLOAD,), min_share=0.8, max_bad_share=0.2),
+        UPLOADS_ARE_PINNED,
         OtherAlertsSilent(),
         RecoversWithin(5.0),
         *NOTHING_LOST,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.model.expectations import InvariantHolds
+from chaos.model.expectations import Degrades, InvariantHolds
 from chaos.model.scenario import AlertSpec, Load, System
 from chaos.model.slo import Slo
 from scenarios.invariants import INVARIANTS
@@ -123,6 +123,20 @@ NOTHING_LOST = (
     InvariantHolds("views-conserved", min_count=500),
 )
 """What holds of every acknowledged write, whatever fails; fewer writes would prove little."""
+
+THUMBNAILS_ARE_COPIES = Degrades(
+    "storage", phase="fault", routes=(THUMBNAIL,), min_share=0.95, max_bad_share=0.02
+)
+# A second attempt of an upload that is through asks the store for nothing, so it is no degraded answer.
+UPLOADS_ARE_PINNED = Degrades(
+    "storage",
+    phase="fault",
+    routes=(UPLOAD,),
+    min_share=0.75,
+    max_bad_share=0.2,
+    journeys=("upload",),
+)
+"""Some twenty uploads come in a fault; more than this cannot be shown with so few."""
 
 GATE = (
     *("steady-state", "redis-down", "redis-blackhole", "redis-paused"),
