@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import uvloop
 
 from app.core.resilience.guard import DependencyUnavailableError
 from app.infrastructure.task_queue import PUBLISH_TIMEOUT_S
+from app.worker.ffmpeg import Reason, transcode
 from app.worker.local import SMALL_BYTES
 from tests.app.conftest import until
 from tests.app.people import Person
 from tests.app.servers import free_port
 from tests.app.system import serving
-from tests.app.worker.media import read
+from tests.app.worker.media import LIMITS, read, refused, running
 from tests.app.worker.world import complete, wait_until
 
 if TYPE_CHECKING:
@@ -79,6 +82,33 @@ async def test_broker_killed(place: Place, clip: Path) -> None:
         assert len(worker.events("broker_lost")) == 1
 
     assert await place.effects(second) == ["published"]
+
+
+async def test_broker_lost_in_the_middle_of_a_task(
+    place: Place, wide_clip: Path, clip: Path
+) -> None:
+    """The broker is gone when a task is acknowledged, and its room for one message is taken: the next task comes in."""
+    first = await place.upload(read(wide_clip))
+    second = await place.upload(read(clip))
+    with place.worker() as worker:
+        async with place.queue() as queue:
+            await queue.publish("process_video", first, None)
+            wait_until(lambda: bool(worker.events("video_transcode_started")), worker)
+            place.system.valkey.kill()
+            try:
+                wait_until(lambda: bool(worker.events("task_done")), worker)
+                # What is said of a lost acknowledgement, by us or by Celery, comes when no more tries will be made.
+                said = ("broker_lost", "Couldn't ack")
+                wait_until(lambda: any(each in worker.text() for each in said), worker)
+            finally:
+                place.system.valkey.start()
+        async with place.queue() as queue:
+            await queue.publish("process_video", second, None)
+        assert await place.ended(second, worker) == "published"
+        assert len(worker.events("broker_connected")) == 2
+
+    for video_id in (first, second):
+        assert await place.effects(video_id) == ["published"]
 
 
 async def test_broker_hangs(place: Place, clip: Path) -> None:
@@ -182,6 +212,24 @@ async def test_broker_answers(place: Place, clip: Path) -> None:
         video_id = await place.upload(read(clip))
         await asyncio.sleep(1.5)
         assert await _own(app, place, video_id) == ("processing", "")
+
+
+async def test_encoder_on_the_loop_of_the_application(clip: Path, tmp_path: Path) -> None:
+    """The application runs on uvloop, which starts processes in its own way: ffmpeg works there, and is ended there."""
+
+    async def work() -> None:
+        assert type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+        made = await transcode(clip, tmp_path, LIMITS)
+        assert [each.name for each in made] == ["1080p", "720p", "480p"]
+        hasty = replace(LIMITS, time_s=0.01)
+        assert await refused(transcode(clip, tmp_path, hasty)) is Reason.TIMEOUT
+        assert running() == []
+
+    def on_uvloop() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(work())
+
+    await asyncio.to_thread(on_uvloop)
 
 
 async def test_app_stopped_while_it_works(place: Place, wide_clip: Path) -> None:
