@@ -22,6 +22,7 @@ from chaos.engine.session import OwnSession, Session, open_session, read_topolog
 if TYPE_CHECKING:
     from chaos.engine.observer import Tick
     from chaos.model.run import RunResult
+    from chaos.model.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 TIME_SCALE = 60.0
@@ -50,7 +51,7 @@ class Watcher:
 
 async def run_once(
     tmp_path: Path,
-    name: str = "redis-down",
+    wanted: str | Scenario = "redis-down",
     *,
     rate_rps: float | None = None,
     before: Sabotage | None = None,
@@ -58,7 +59,8 @@ async def run_once(
     injectors: Any = injector_for,
 ) -> RunResult:
     """Run a scenario on a fresh stack, sabotaged before it or when a phase begins, and judge it."""
-    scenario = adjusted(load_scenario(ROOT, name), rate_rps=rate_rps, seed=None)
+    scenario = load_scenario(ROOT, wanted) if isinstance(wanted, str) else wanted
+    scenario = adjusted(scenario, rate_rps=rate_rps, seed=None)
     system = load_system(ROOT)
     session = await open_session(
         ROOT,
@@ -79,7 +81,9 @@ async def run_once(
         folder = RunFolder.create(tmp_path, scenario.name)
         options = RunOptions(ROOT, tmp_path, TIME_SCALE)
         quiet = frozenset(a.name for a in system.alerts if a.always)
-        run = Run(scenario, session, options, watcher, folder, quiet=quiet, injectors=injectors)
+        run = Run(
+            scenario, session, options, watcher, folder, system, quiet=quiet, injectors=injectors
+        )
         await run.execute()
         await asyncio.gather(*watcher.tasks)
         return conclude(folder.path, scenario, system, timings=run.timings, problem=run.problem)

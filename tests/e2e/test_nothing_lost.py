@@ -1,0 +1,173 @@
+"""What the scenarios about uploads claim rests on four parts: with them it holds, without any one of them it does not.
+
+The scenarios are shortened to what the parts are about: the fault, uploads beside a few others, and the invariants.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chaos.engine.catalogue import load_scenario
+from chaos.model.expectations import InvariantHolds
+from chaos.model.faults import Pause
+from chaos.model.scenario import Load, Phase, Scenario
+from chaos.model.verdict import Verdict
+from tests.e2e.conftest import ROOT, findings, run_once
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from chaos.engine.session import Session
+    from chaos.model.faults import Fault
+    from chaos.model.run import RunResult
+    from chaos.model.verdict import Finding
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+HERE = Path(__file__).parent
+SETTLE_S = 25.0
+LIGHT = Load(
+    rate_rps=12,
+    journeys=(("upload", 0.12), ("view", 0.5), ("watch_page", 0.28), ("thumbnail", 0.1)),
+)
+MACHINE = "the machine was free"
+BEFORE: dict[str, tuple[Fault, ...]] = {
+    # The worker stands still, so that tasks wait in the queue when it is lost.
+    "redis-killed": (Pause("worker"),),
+    "broker-cut": (),
+    "s3-down": (),
+}
+"""The scenarios, and what is in force until their own fault comes."""
+
+
+def short(name: str) -> Scenario:
+    """Return a scenario with its own fault, shortened."""
+    whole = load_scenario(ROOT, name)
+    (fault,) = (phase for phase in whole.phases if phase.faults)
+    claims = (e for e in whole.expectations if isinstance(e, InvariantHolds))
+    few = {"views-conserved": 30}
+    return replace(
+        whole,
+        load=LIGHT,
+        phases=(
+            Phase("warm-up", 2),
+            Phase("baseline", 5, faults=BEFORE[name]),
+            replace(fault, duration_s=8),
+            Phase("recovery", 3),
+        ),
+        expectations=tuple(replace(claim, min_count=few.get(claim.name, 5)) for claim in claims),
+        settle_s=SETTLE_S,
+    )
+
+
+async def run_without(
+    tmp_path: Path, name: str, part: str, components: Iterable[str]
+) -> dict[str, Finding]:
+    """Run a scenario with a part taken out of some components; return what was found of each invariant."""
+    environment = {"PYTHONPATH": str(HERE / f"without_{part}")}
+
+    async def take_out(session: Session) -> None:
+        for component in components:
+            await session.stack.replace(component, environment=environment)
+
+    result = await run_once(tmp_path, short(name), before=take_out)
+    assert result.verdict in {Verdict.FAIL, Verdict.INCONCLUSIVE}, findings(result)
+    return invariants_of(result)
+
+
+def invariants_of(result: RunResult) -> dict[str, Finding]:
+    """Return what was found of each invariant."""
+    return {f.name: f for f in result.findings if f.kind == "invariant"}
+
+
+def verdicts(found: dict[str, Finding]) -> dict[str, str]:
+    """Return the verdict on each invariant."""
+    return {name: finding.verdict.value for name, finding in found.items()}
+
+
+def check_never_processed(found: dict[str, Finding]) -> None:
+    """Check that some uploads wait for ever, in processing; they are there, and not yet shown to anybody."""
+    assert verdicts(found) == {
+        "uploads-kept": "FAIL",
+        "processed-once": "FAIL",
+        "nothing-stray": "PASS",
+        "all-settled": "FAIL",
+        "views-conserved": "PASS",
+    }
+    assert "is processing with 0 effects" in found["processed-once"].sentence
+    assert ", 0 doubled" in found["processed-once"].sentence
+    assert "has no answer" in found["uploads-kept"].sentence
+    assert found["all-settled"].measured == found["processed-once"].measured
+
+
+@pytest.mark.parametrize("part", ["copy_back", "dedup", "outbox", "reconciler"])
+async def test_what_is_taken_out_is_there(part: str) -> None:
+    """Each part is still where it is taken out, so that a change of its name does not make a whole backend of it."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "import sitecustomize; print(sitecustomize.__file__)"),
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(HERE / f"without_{part}")},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+
+    assert (process.returncode, said.decode().strip()) == (
+        0,
+        str(HERE / f"without_{part}" / "sitecustomize.py"),
+    )
+
+
+@pytest.mark.parametrize("name", BEFORE)
+async def test_with_all_parts_nothing_is_lost(tmp_path: Path, name: str) -> None:
+    """The shortened scenario holds, all of it; no other doubt is left than the machine's."""
+    result = await run_once(tmp_path, short(name))
+
+    assert set(verdicts(invariants_of(result)).values()) == {"PASS"}, findings(result)
+    others = {f.name for f in result.findings if f.verdict is not Verdict.PASS}
+    assert others <= {MACHINE}, findings(result)
+
+
+async def test_without_the_reconciler_lost_tasks_are_never_done(tmp_path: Path) -> None:
+    """What waited in a queue that died is kept, and never processed."""
+    found = await run_without(tmp_path, "redis-killed", "reconciler", ["relay"])
+
+    check_never_processed(found)
+
+
+async def test_without_the_outbox_tasks_are_lost_on_their_way(tmp_path: Path) -> None:
+    """What was uploaded while the broker was dead is kept, and never processed."""
+    found = await run_without(tmp_path, "redis-killed", "outbox", ["app"])
+
+    check_never_processed(found)
+
+
+async def test_without_the_guards_work_is_done_twice(tmp_path: Path) -> None:
+    """What is published again because an answer was lost is processed again: nothing is missing, some is doubled."""
+    found = await run_without(tmp_path, "broker-cut", "dedup", ["app", "worker"])
+
+    assert verdicts(found) == {
+        "uploads-kept": "PASS",
+        "processed-once": "FAIL",
+        "nothing-stray": "PASS",
+        "all-settled": "PASS",
+        "views-conserved": "PASS",
+    }
+    assert "was processed 2 times" in found["processed-once"].sentence
+
+
+async def test_without_the_way_back_objects_stay_here(tmp_path: Path) -> None:
+    """What was uploaded while the store was away is never in the store, and stays pinned."""
+    found = await run_without(tmp_path, "s3-down", "copy_back", ["relay"])
+
+    assert verdicts(found)["uploads-kept"] == "FAIL"
+    assert verdicts(found)["nothing-stray"] == "FAIL"
+    assert verdicts(found)["all-settled"] == "FAIL"
+    assert verdicts(found)["views-conserved"] == "PASS"
+    assert "objects are pinned" in found["all-settled"].sentence

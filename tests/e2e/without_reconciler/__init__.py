@@ -1,0 +1,1 @@
+"""A folder for PYTHONPATH: the backend with nobody who looks for lost work."""
