@@ -167,7 +167,12 @@ def test_the_probers_own_lag_is_seen() -> None:
 def test_samples_that_come_while_others_are_written_do_no_harm(tmp_path: Path) -> None:
     """Probes go on until the end, so the list grows while its columns are built: each file is whole."""
     samples = [Sample("a", "{}", 0.0, 1.0)] * 20_000
-    adding = threading.Thread(target=lambda: [samples.append(samples[0]) for _ in range(400_000)])
+
+    def add() -> None:
+        for _ in range(400_000):
+            samples.append(samples[0])
+
+    adding = threading.Thread(target=add)
     adding.start()
     for _ in range(3):
         write_samples(tmp_path / "samples.parquet", samples)
