@@ -46,4 +46,5 @@ def make_plan(
         anchor_monotonic=anchor_monotonic,
         versions={"python": platform.python_version(), **{part: version(part) for part in PARTS}},
         command=command,
+        settings=tuple((s.component, s.name, s.value) for s in scenario.settings),
     )

@@ -50,6 +50,9 @@ def _names(scenario: Scenario, system: System, topology: Topology) -> None:
         _known("journey", name, system.journeys, where)
     for fault in (fault for phase in scenario.phases for fault in phase.faults):
         check_target(fault, topology)
+    for setting in scenario.settings:
+        there = dict(topology.component(setting.component).environment)
+        _known(f"setting of {setting.component}", setting.name, there, where)
     for expectation in scenario.expectations:
         _expectation(expectation, system, where)
         if isinstance(expectation, ex.BreakerOpens) and expectation.component:
@@ -160,6 +163,8 @@ def _picture(scenario: Scenario, time_scale: float) -> Iterator[str]:
     total = scenario.duration_s
     yield f"{scenario.name}: {scenario.claim}"
     yield f"{total:g} s of load at {scenario.load.rate_rps:g}/s {scenario.load.arrivals}, time scale {time_scale:g}"
+    for setting in scenario.settings:
+        yield f"  {setting.component} with {setting.name}={setting.value} all along"
     for phase in scenario.phases:
         start, end = scenario.window(phase.name)
         left, right = (

@@ -24,6 +24,7 @@ from chaos.engine.machine import MachineCpu
 from chaos.engine.observer import Observer, Tick
 from chaos.engine.plan import make_plan
 from chaos.engine.probes import Probes, Sample, server_outcomes, write_samples
+from chaos.engine.settings import settings_of
 from chaos.engine.timeline import Step, timeline
 from chaos.engine.watchdog_link import Watchdog
 from chaos.errors import ChaosError, HarnessError
@@ -115,6 +116,7 @@ class Run:
                 watchdog = Watchdog(self.options.root, self.folder.path, self.session)
                 await exits.enter_async_context(watchdog)
                 exits.push_async_callback(faults.heal_all)
+                await exits.enter_async_context(settings_of(self.scenario.settings, self.session))
                 load = LoadChild(self.options.root, self.folder.path, self._url("app", 8000))
                 exits.push_async_callback(load.stop)
                 await self._prepare(load, sink, watchdog, faults)

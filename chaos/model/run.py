@@ -45,6 +45,8 @@ class Plan:
     anchor_monotonic: float
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""
+    settings: tuple[tuple[str, str, str], ...] = ()
+    """Component, name and value of what was set otherwise than the topology says."""
     schema: str = PLAN_SCHEMA
 
     def to_json(self) -> dict[str, Any]:
@@ -56,7 +58,8 @@ class Plan:
         """Build a plan from `to_json`'s object."""
         phases = tuple(PhaseWindow(**{**p, "faults": tuple(p["faults"])}) for p in data["phases"])
         journeys = tuple((str(n), float(w)) for n, w in data["journeys"])
-        return Plan(**{**data, "phases": phases, "journeys": journeys})
+        settings = tuple((str(c), str(n), str(v)) for c, n, v in data.get("settings", ()))
+        return Plan(**{**data, "phases": phases, "journeys": journeys, "settings": settings})
 
     def window(self, phase: str) -> tuple[float, float]:
         """Return (start, end) of a phase in seconds; "run" is everything after the warm-up."""

@@ -49,10 +49,21 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """A value of a component's environment that differs in this run from what the topology says."""
+
+    component: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """Name, one-sentence claim, load, phases, expectations, seed. Raises `UsageError` on nonsense.
 
     Within `settle_s` after load and faults the system must have done what it still had to do; then it is read.
+    `settings` hold for the whole run: the components that they belong to are started again with them before it, and
+    without them after it.
     """
 
     name: str
@@ -62,6 +73,7 @@ class Scenario:
     expectations: tuple[Expectation, ...]
     seed: int = 1
     settle_s: float = 30.0
+    settings: tuple[Setting, ...] = ()
 
     def __post_init__(self) -> None:
         """Check what can be checked without a system: names, lengths, references to phases."""
