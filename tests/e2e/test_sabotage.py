@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.conftest import ROOT
 
-FOLDERS = sorted(Path(__file__).parent.glob("without_*"))
+FOLDERS = sorted(Path(__file__).parent.glob("with*_*"))
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
