@@ -248,7 +248,7 @@ class Metrics:
         registry = self.registry
         self.app_dependency_up = Gauge(
             "app_dependency_up",
-            "1 when the last health check reached the dependency",
+            "1 when the last health check reached the dependency, or it is switched off",
             ("dependency",),
             registry=registry,
         )

@@ -119,7 +119,10 @@ class HealthChecker:
         self._closing = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        """Start watching; the first checks begin at once."""
+        """Start watching; the first checks begin at once. What was switched off is missed by nobody."""
+        for dependency in self._dependencies:
+            if not dependency.enabled:
+                self._metrics.app_dependency_up.labels(dependency.name).set(1)
         self._watchers = [
             asyncio.create_task(self._watch(dependency), name=f"health {dependency.name}")
             for dependency in self._dependencies

@@ -79,6 +79,7 @@ class Server:
         app.router.add_get("/api/v1/videos", self.listing)
         app.router.add_post("/api/v1/videos", self.upload)
         app.router.add_get("/api/v1/videos/{id}/stream", self.stream)
+        app.router.add_get("/api/v1/health/detailed", self.health)
         app.router.add_get("/api/v1/live/channels", self.channels)
         app.router.add_get("/api/v1/live/{name}", self.channel)
         app.router.add_get("/api/v1/live/{name}/index.m3u8", self.playlist)
@@ -183,7 +184,14 @@ class Server:
 
     async def channel(self, _request: web.Request) -> web.Response:
         """Return what the channel shows: on the air when its playlist was asked for twice."""
-        return self.answer({"mode": "live" if self.viewers > 1 else "vod"})
+        live = self.viewers > 1 and self.mode != "live-off"
+        return self.answer({"mode": "live" if live else "vod"})
+
+    async def health(self, _request: web.Request) -> web.Response:
+        """Return which features are switched on."""
+        return self.answer(
+            {"features": {"live": "disabled" if self.mode == "live-off" else "enabled"}}
+        )
 
     async def playlist(self, _request: web.Request) -> web.Response:
         """Return a playlist of two segments."""

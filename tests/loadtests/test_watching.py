@@ -111,6 +111,16 @@ def test_addresses_in_a_playlist_are_found() -> None:
 
 
 @pytest.mark.live
+def test_no_channel_is_waited_for_where_live_is_switched_off(tmp_path: Path) -> None:
+    """It never would be on the air; viewers ask for it all the same, and get its recording."""
+    plan = make_plan(40, 2, journeys="live_playlist")
+    with server("live-off") as host, generator(tmp_path, plan, host) as load:
+        load.go()
+        assert load.end() == 0, load.said()
+
+    assert set(load.arrivals()["class"]) == {"ok"}
+
+
 def test_a_channel_is_on_the_air_before_the_load_begins(tmp_path: Path) -> None:
     """One that is live and was recorded is chosen, and its playlist asked for until it is on the air."""
     plan = make_plan(40, 2, journeys="live_playlist live_segment")

@@ -165,6 +165,10 @@ async def test_disabled_feature(system: System, feature: str) -> None:
     assert body["features"] == switched
     disabled = {n for n, c in body["components"].items() if c["status"] == "disabled"}
     assert disabled == {FLAGS[feature]} - {None}
+    for name in disabled:
+        # Alerts look at this one: nobody is called for what was switched off.
+        read = app.state.metrics.registry.get_sample_value
+        assert read("app_dependency_up", {"dependency": name}) == 1
 
 
 async def test_a_flag_is_no_breaker(system: System) -> None:
