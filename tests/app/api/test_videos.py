@@ -9,13 +9,13 @@ import asyncpg
 import pytest
 from pydantic import TypeAdapter
 
-from app.seed.world import VIDEOS, build_world
+from app.seed.world import build_world
 from app.services.placeholder import PLACEHOLDER
 from app.services.video import TrendingVideos, VideoDetail, VideoPage
 from tests.app.api.asgi import Answer, call
 from tests.app.people import Person, visitor
 from tests.app.servers import free_port
-from tests.app.system import serving
+from tests.app.system import query, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,11 +43,15 @@ def _problem(answer: Answer) -> tuple[int | None, str, bool]:
     return answer.status, kind, answer.json()["correlation_id"] == answer.headers["x-request-id"]
 
 
-async def test_pages_hold_every_video_once(app: FastAPI) -> None:
+async def test_pages_hold_every_video_once(app: FastAPI, system: System) -> None:
     """Following the cursors from the first page meets every public video exactly once, newest first."""
     items: list[dict[str, Any]] = []
     cursor = ""
-    for _ in range(VIDEOS):
+    public: list[str] = await query(
+        system,
+        "SELECT array_agg(id::text) FROM videos WHERE published_at IS NOT NULL AND deleted_at IS NULL",
+    )
+    for _ in range(len(public)):
         answer = await call(app, "GET", f"/api/v1/videos?limit=50&cursor={cursor}")
         page = answer.json()
         items += page["items"]
@@ -55,8 +59,9 @@ async def test_pages_hold_every_video_once(app: FastAPI) -> None:
         if cursor is None:
             break
 
-    assert {item["id"] for item in items} == {str(video.id) for video in build_world().videos}
-    assert len(items) == VIDEOS
+    found = [item["id"] for item in items]
+    assert sorted(found) == sorted(public)
+    assert {str(video.id) for video in build_world().videos} <= set(found)
     assert [i["published_at"] for i in items] == sorted(
         (i["published_at"] for i in items), reverse=True
     )

@@ -9,16 +9,27 @@ import zlib
 from typing import TYPE_CHECKING
 
 import asyncpg
+import pytest
 from argon2 import PasswordHasher
 
 from app.core.security.keys import Keys
 from app.models import Role
 from app.seed.image import HEIGHT, WIDTH, thumbnail
 from app.seed.world import PASSWORD, build_world, totp_secret
-from tests.app.system import run_module
+from tests.app.system import run_module, seeded_system
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.app.system import System
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A seeded system that no other test has written to."""
+    with seeded_system(tmp_path_factory.mktemp("fresh")) as system:
+        yield system
+
 
 # Of the whole world: whoever changes it does so knowingly, since load and scenarios live on it.
 DIGEST = "74b27a8a0b2e66bf"
@@ -60,9 +71,9 @@ def test_names_and_secrets_can_be_derived() -> None:
     assert {user.role for user in world.listeners + world.visitors} == {"viewer"}
 
 
-async def test_seeded_accounts_can_log_in(system: System) -> None:
+async def test_seeded_accounts_can_log_in(fresh: System) -> None:
     """Every account has the same hash, which is that of the password; listeners have their secret, confirmed."""
-    url = system.environment["DATABASE_URL"].replace("+asyncpg", "")
+    url = fresh.environment["DATABASE_URL"].replace("+asyncpg", "")
     connection = await asyncpg.connect(url, timeout=5)
     try:
         ids = [user.id for user in build_world().accounts]
@@ -79,7 +90,7 @@ async def test_seeded_accounts_can_log_in(system: System) -> None:
 
     assert hashes == 1
     assert PasswordHasher().verify(row["password_hash"], PASSWORD)
-    opened = Keys.of(system.settings()).unseal(row["secret"])
+    opened = Keys.of(fresh.settings()).unseal(row["secret"])
     assert opened.decode() == totp_secret(listener.username)
     assert row["confirmed_at"] is not None
 
@@ -113,10 +124,10 @@ def test_thumbnail_is_a_png() -> None:
     assert max(zlib.decompress(chunks[b"IDAT"])) == len(chunks[b"PLTE"]) // 3 - 1
 
 
-async def test_second_seed_changes_nothing(system: System) -> None:
+async def test_second_seed_changes_nothing(fresh: System) -> None:
     """Seeding again writes no row and no object, and takes no view back that came meanwhile."""
-    before = await _state(system)
-    done = run_module(system.environment, "app.seed")
+    before = await _state(fresh)
+    done = run_module(fresh.environment, "app.seed")
 
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
@@ -126,7 +137,7 @@ async def test_second_seed_changes_nothing(system: System) -> None:
         0,
         0,
     )
-    assert await _state(system) == before
+    assert await _state(fresh) == before
 
 
 def test_seed_without_database(system: System) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,24 @@ async def refused(work: Awaitable[object]) -> Reason:
 
 
 def running() -> list[psutil.Process]:
-    """Return the encoders that this process has started and that are what they will be."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if "ffmpeg" in child.name()]
+    """Return the encoders that this process has started and that are what they will be.
+
+    A live origin that other tests have started has encoders of its own.
+    """
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            parent = child.parent()
+            of_the_origin = parent is not None and "live_origin" in " ".join(parent.cmdline())
+            if "ffmpeg" in child.name() and not of_the_origin:
+                found.append(child)
+    return found
+
+
+def command_lines() -> list[str]:
+    """Return the command lines of the running encoders."""
+    lines = []
+    for encoder in running():
+        with suppress(psutil.NoSuchProcess):
+            lines.append(" ".join(encoder.cmdline()))
+    return lines

@@ -228,5 +228,6 @@ async def test_deleted_after_it_was_published(place: Place, clip: Path) -> None:
         assert not await deletion.clear(video_id)
 
     assert place.objects_of(video_id) == set()
-    assert await place.database.fetchval("SELECT count(*) FROM renditions") == 0
+    left = "SELECT count(*) FROM renditions WHERE video_id = $1"
+    assert await place.database.fetchval(left, video_id) == 0
     assert await place.effects(video_id) == ["published"]

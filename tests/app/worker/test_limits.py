@@ -25,6 +25,7 @@ from tests.app.worker.media import (
     H264,
     LIMITS,
     ROOT,
+    command_lines,
     names,
     refused,
     running,
@@ -129,7 +130,7 @@ async def test_a_killed_worker_leaves_no_encoder(tmp_path: Path, long_video: Pat
     worker = await asyncio.create_subprocess_exec(
         sys.executable, "-c", script, str(long_video), str(tmp_path), cwd=ROOT
     )
-    await until(lambda: any("1080p.mp4" in encoder.cmdline() for encoder in running()))
+    await until(lambda: any("1080p.mp4" in words for words in command_lines()))
     (encoder,) = running()
 
     worker.kill()
