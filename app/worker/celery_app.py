@@ -62,7 +62,8 @@ class PromptConsumer(Consumer):  # type: ignore[misc] # untyped
         settle: Callable[..., Any],
         logger: logging.Logger,
         _errors: object,
-        **options: Any,  # noqa: ANN401 - passed on
+        *more: bool,
+        **options: bool,
     ) -> None:
         """Acknowledge a message or give it back; a broker that cannot be told is lost.
 
@@ -71,7 +72,7 @@ class PromptConsumer(Consumer):  # type: ignore[misc] # untyped
         """
         lost: tuple[type[BaseException], ...] = self.connection_errors
         try:
-            settle(logger, (), **options)
+            settle(logger, (), *more, **options)
         except lost as error:
             self.hub.call_soon(_raise, error)
 
