@@ -31,7 +31,7 @@ chaos: setup  ## run every scenario and judge it, or one with SCENARIO=redis-dow
 	@$(BED) run $(or $(SCENARIO),--all) $(ARGS)
 
 gate: setup  ## run the CI set: one exit code, JUnit and summary (an INCONCLUSIVE run is repeated)
-	@$(BED) run --gate --again 3 $(ARGS)
+	@$(BED) run --gate --again 4 $(ARGS)
 
 loadtest: setup  ## open Locust's web UI on a living stack
 	@$(BED) loadtest $(ARGS)

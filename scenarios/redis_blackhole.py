@@ -13,7 +13,7 @@ from chaos.model.expectations import (
 )
 from chaos.model.faults import Blackhole
 from chaos.model.scenario import Phase, Scenario
-from scenarios.system import CACHED, EVERYDAY
+from scenarios.system import CACHED, UNHURRIED
 
 DEPENDENCY = (("dependency", "redis-cache"),)
 
@@ -21,7 +21,7 @@ SCENARIO = Scenario(
     name="redis-blackhole",
     claim="While Redis accepts connections and never answers, the breaker opens within a second and cached routes "
     "stay about as fast as before.",
-    load=EVERYDAY,
+    load=UNHURRIED,
     phases=(
         Phase("warm-up", 3),
         Phase("baseline", 8),
@@ -34,7 +34,12 @@ SCENARIO = Scenario(
         Degrades("cache", phase="fault", routes=CACHED, min_share=0.95),
         BreakerOpens("redis-cache", phase="fault", within_s=1.0),
         LatencyRatio(
-            "fault", baseline="baseline", routes=CACHED, max_ratio=1.5, after_breaker="redis-cache"
+            "fault",
+            baseline="baseline",
+            routes=CACHED,
+            max_ratio=1.5,
+            after_breaker="redis-cache",
+            control="recovery",
         ),
         AlertFires("CacheDown", labels=DEPENDENCY, within_s=8),
         AlertFires("DependencyDown", labels=DEPENDENCY, within_s=4),

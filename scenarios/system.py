@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from chaos.model.expectations import Degrades, InvariantHolds
 from chaos.model.scenario import AlertSpec, Load, System
 from chaos.model.slo import Slo
@@ -69,6 +71,9 @@ MIX = (
 
 EVERYDAY = Load(rate_rps=240, journeys=MIX)
 """240/s for 40 s: enough arrivals to decide 99.9 % with a few bad ones to spare, and light on two cores."""
+
+UNHURRIED = replace(EVERYDAY, rate_rps=130)
+"""Enough to decide 99.9 %, and far from what the machine can do, so that latencies are no queue's."""
 
 LISTENERS = Load(rate_rps=240, journeys=(*MIX, ("login_code", 0.01)))
 """Beside the everyday load somebody logs in with a code every half second."""

@@ -103,7 +103,29 @@ def latency_ratio(expectation: LatencyRatio, evidence: Evidence, _system: System
         f"(95 % CI {interval.low:.2f} to {interval.high:.2f}), limit {expectation.max_ratio:g}"
     )
     measured = interval.estimate if np.isfinite(interval.estimate) else None
-    return _ratio(expectation, one_side(interval, expectation.max_ratio), measured, text)
+    verdict = one_side(interval, expectation.max_ratio)
+    if verdict is Verdict.FAIL and expectation.control:
+        verdict, more = _against_control(expectation, now, evidence)
+        text += more
+    return _ratio(expectation, verdict, measured, text)
+
+
+def _against_control(
+    expectation: LatencyRatio, now: tuple[np.ndarray, np.ndarray], evidence: Evidence
+) -> tuple[Verdict, str]:
+    """Judge again against the calm end of the control phase: a machine that became slow is slow there too."""
+    start, end = evidence.plan.window(expectation.control)
+    window = (start + (end - start) / 3, end)
+    control = _timed(select(evidence, window, expectation.routes))
+    if len(control[1]) < MIN_FOR_QUANTILE:
+        return Verdict.FAIL, ""
+    interval = ratio_interval(now, control, expectation.quantile)
+    if interval is None or interval.low > expectation.max_ratio:
+        return Verdict.FAIL, ""
+    return Verdict.INCONCLUSIVE, (
+        f"; but {interval.estimate:.2f} times what {expectation.control} took without a fault "
+        f"(95 % CI {interval.low:.2f} to {interval.high:.2f}), so the machine itself became slower"
+    )
 
 
 def _timed(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

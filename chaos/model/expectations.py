@@ -57,7 +57,8 @@ class NotDegraded:
 class LatencyRatio:
     """The `quantile` latency of `routes` in `phase` is at most `max_ratio` times the one in `baseline`.
 
-    With `after_breaker` only arrivals due after that breaker opened count.
+    With `after_breaker` only arrivals due after that breaker opened count. `control` is a later phase without a fault:
+    what is slow there as well is the machine's doing, and no FAIL.
     """
 
     phase: str
@@ -66,6 +67,7 @@ class LatencyRatio:
     max_ratio: float
     quantile: float = 0.95
     after_breaker: str = ""
+    control: str = ""
 
 
 @dataclass(frozen=True, slots=True)

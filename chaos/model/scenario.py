@@ -96,8 +96,8 @@ class Scenario:
                 f"scenario {self.name!r} expects nothing, so it could never fail; add an expectation"
             )
         for expectation in self.expectations:
-            for attribute in ("phase", "baseline"):
-                name = getattr(expectation, attribute, RUN)
+            for attribute in ("phase", "baseline", "control"):
+                name = getattr(expectation, attribute, RUN) or RUN
                 if name != RUN and name not in names:
                     where = f" in {type(expectation).__name__} of scenario {self.name!r}"
                     raise unknown("phase", name, names, where=where)

@@ -83,3 +83,15 @@ def test_wilson_needs_3838_good_arrivals_for_99_9_percent() -> None:
     """The bound that the load's rate is planned by."""
     assert wilson(0, 3838).high <= 0.001 < wilson(0, 3837).high
     assert wilson(0, 0).high == 1.0
+
+
+def test_a_machine_that_became_slow_is_no_failure_of_the_system() -> None:
+    """Twice the baseline in the fault is a FAIL when the phase after it is fast again, and undecided when it is not."""
+    claim = LatencyRatio("fault", "baseline", (ROUTE,), 1.5, control="recovery")
+    slow = arrivals(latency_ms={"fault": 10})
+    drifted = arrivals(latency_ms={"fault": 10, "recovery": 10})
+
+    assert latency_ratio(claim, evidence(arrivals=slow), SYSTEM).verdict is Verdict.FAIL
+    judged = latency_ratio(claim, evidence(arrivals=drifted), SYSTEM)
+    assert judged.verdict is Verdict.INCONCLUSIVE
+    assert "the machine itself became slower" in judged.sentence
