@@ -24,8 +24,8 @@ SCENARIO = Scenario(
     load=UNHURRIED,
     phases=(
         Phase("warm-up", 3),
-        Phase("baseline", 8),
-        Phase("fault", 17, faults=(Blackhole("redis-cache"),)),
+        Phase("baseline", 12),
+        Phase("fault", 19, faults=(Blackhole("redis-cache"),)),
         Phase("recovery", 12),
     ),
     expectations=(
